@@ -1,0 +1,359 @@
+import { z } from 'zod';
+import { parseDurationMs, parseSizeBytes } from './units.ts';
+
+/**
+ * The one description of the configuration. Validation, defaults, environment names, `--help` and
+ * docs/configuration.md all come from here. A key's environment name is its path: `amqp.url` is `OWSLA_AMQP_URL`.
+ */
+
+/** What a key's metadata says beyond its type; every leaf has a description. */
+export interface KeyMeta {
+  description: string;
+  /** What a value may be, in words; used in errors and in the reference. */
+  expects: string;
+  /** A running node applies a change of this key without a restart. */
+  reload?: boolean;
+  /** May hold a password: masked wherever it is printed. */
+  secret?: boolean;
+}
+
+const key = (meta: KeyMeta) => meta as KeyMeta & Record<string, unknown>;
+
+const DURATION = 'a duration in milliseconds, or with a unit: 500ms, 30s, 5m, 1h';
+const SIZE = 'a size in bytes, or with a unit: 512B, 64KiB, 1MiB';
+
+/** `"30s"` → 30000; anything that is not text passes through to the number check. */
+const durationMs = (fallback: number, description: string, min = 0) =>
+  z
+    .preprocess(
+      (v) => (typeof v === 'string' ? (parseDurationMs(v) ?? v) : v),
+      z
+        .int()
+        .min(min)
+        .max(2 ** 31 - 1),
+    )
+    .default(fallback)
+    .meta(key({ description, expects: min > 0 ? `${DURATION}; at least ${min} ms` : DURATION }));
+
+const sizeBytes = (fallback: number, description: string, min = 1) =>
+  z
+    .preprocess((v) => (typeof v === 'string' ? (parseSizeBytes(v) ?? v) : v), z.int().min(min))
+    .default(fallback)
+    .meta(key({ description, expects: min > 1 ? `${SIZE}; at least ${min} bytes` : SIZE }));
+
+/** Environment variables and flags arrive as text. */
+const fromText = (v: unknown) => (typeof v === 'string' && /^-?\d+$/.test(v.trim()) ? Number(v) : v);
+
+const count = (fallback: number, min: number, max: number, description: string) =>
+  z
+    .preprocess(fromText, z.int().min(min).max(max))
+    .default(fallback)
+    .meta(key({ description, expects: `a whole number from ${min} to ${max}` }));
+
+const text = (fallback: string, description: string) =>
+  z
+    .string()
+    .min(1)
+    .default(fallback)
+    .meta(key({ description, expects: 'a non-empty text' }));
+
+const path = (description: string) =>
+  z
+    .string()
+    .min(1)
+    .optional()
+    .meta(key({ description, expects: 'the path of a readable file' }));
+
+const choice = <const T extends [string, ...string[]]>(values: T, fallback: T[number], description: string) =>
+  z
+    .enum(values)
+    .default(fallback as never)
+    .meta(key({ description, expects: `one of ${values.join(', ')}` }));
+
+const port = (fallback: number, description: string) =>
+  z
+    .preprocess(fromText, z.int().min(0).max(65_535))
+    .default(fallback)
+    .meta(key({ description, expects: 'a port from 0 to 65535 (0: any free port)' }));
+
+const amqpUrl = z.string().refine((v) => {
+  const protocol = URL.canParse(v) ? new URL(v).protocol : '';
+  return protocol === 'amqp:' || protocol === 'amqps:';
+});
+
+const listen = z.strictObject({
+  host: text('0.0.0.0', 'Address the device listener binds to.'),
+  port: port(8883, 'Port of the device listener.'),
+  backlog: count(4096, 1, 65_535, 'Length of the kernel accept queue; capped by net.core.somaxconn.'),
+  framing: choice(
+    ['line', 'u8', 'u16', 'u32'],
+    'line',
+    'How the byte stream is cut into frames: lines ended by \\n, or a big-endian length prefix of 8, 16 or 32 bits.',
+  ),
+  maxFrameBytes: sizeBytes(
+    65_536,
+    'Largest frame from a device, without delimiter or prefix. A longer one ends the connection as frame_too_large.',
+  ),
+  acceptors: count(256, 1, 100_000, 'TLS handshakes that one worker has in progress at once.'),
+  acceptQueue: count(
+    4096,
+    0,
+    1_000_000,
+    'Accepted sockets of one worker that may wait for a free acceptor; past that a new socket is reset.',
+  ),
+});
+
+const tls = z.strictObject({
+  cert: path('Certificate chain of the gateway (PEM).'),
+  key: path('Private key of the gateway (PEM).'),
+  minVersion: choice(['TLSv1.2', 'TLSv1.3'], 'TLSv1.2', 'Oldest TLS version accepted.'),
+  handshakeTimeoutMs: durationMs(
+    10_000,
+    'Absolute deadline for a handshake, counted from the accept; the socket is destroyed when it passes.',
+    1,
+  ),
+  clientAuth: choice(
+    ['none', 'optional', 'required'],
+    'none',
+    'Client certificates: not asked for, verified when offered, or demanded.',
+  ),
+  clientCa: path(
+    'Certificate authorities that client certificates are verified against (PEM). Needed unless clientAuth is none.',
+  ),
+  identity: choice(
+    ['cn', 'uri', 'dns'],
+    'cn',
+    'Which part of a verified client certificate is the device_id: subject common name, first URI or first DNS subject alternative name.',
+  ),
+});
+
+const endpoint = z.strictObject({
+  idleTimeoutMs: durationMs(
+    1_800_000,
+    'Close a connection that has sent no byte for this long, as idle_timeout. 0: never.',
+  ),
+  firstFrameTimeoutMs: durationMs(
+    0,
+    'Close a connection that has not completed its first frame this long after the handshake, as first_frame_timeout. 0: never.',
+  ),
+  keepAliveMs: durationMs(
+    60_000,
+    'Idle time after which TCP keepalive probes start; a vanished peer is noticed about ten seconds later. 0: off.',
+  ),
+  maxUnconfirmedFrames: count(
+    256,
+    1,
+    1_000_000,
+    "Frames of one connection that may await the broker's confirm before its reads pause.",
+  ),
+  maxUnconfirmedBytes: sizeBytes(
+    1_048_576,
+    "Bytes of one connection that may await the broker's confirm before its reads pause.",
+  ),
+});
+
+const reply = z.strictObject({
+  gapTimeoutMs: durationMs(
+    20_000,
+    'How long later replies wait for a missing to_device_seq. Keep it above three broker heartbeats, or a consumer that died elsewhere makes gaps.',
+    1,
+  ),
+  onGap: choice(
+    ['skip', 'close'],
+    'skip',
+    'When the gap timeout passes: go on with the next reply, or close the connection as reply_gap.',
+  ),
+  maxParked: count(
+    256,
+    1,
+    100_000,
+    'Early replies one connection may park; one more goes to undelivered as reorder_overflow.',
+  ),
+  maxParkedBytes: sizeBytes(1_048_576, 'Bytes of early replies one connection may park.'),
+  maxPending: count(
+    1024,
+    1,
+    1_000_000,
+    'Replies of one connection that may wait for its socket; past that it is closed as slow_consumer.',
+  ),
+  maxPendingBytes: sizeBytes(4_194_304, 'Bytes of replies one connection may have waiting for its socket.'),
+  writeTimeoutMs: durationMs(
+    15_000,
+    'A device that takes no byte of a waiting reply for this long is closed as slow_consumer.',
+    1,
+  ),
+  forwardGraceMs: durationMs(
+    5_000,
+    'How long a reply for another node is offered again when its inbox does not exist, before it is undelivered as not_connected.',
+  ),
+});
+
+const amqp = z.strictObject({
+  url: z
+    .preprocess(
+      (v) => (typeof v === 'string' ? v.split(',').map((part) => part.trim()) : v),
+      z.array(amqpUrl).min(1),
+    )
+    .default(['amqp://guest:guest@127.0.0.1:5672'])
+    .meta(
+      key({
+        description: 'Broker addresses, tried in turn. Several are separated by commas or given as a list.',
+        expects: 'one or several amqp:// or amqps:// URLs',
+        secret: true,
+      }),
+    ),
+  ca: path("Certificate authorities that an amqps broker is verified against (PEM). Default: the system's."),
+  cert: path('Client certificate shown to an amqps broker (PEM).'),
+  key: path('Private key of that client certificate (PEM).'),
+  heartbeatSeconds: count(
+    5,
+    1,
+    600,
+    'AMQP heartbeat interval in seconds; a silent broker is given up after two.',
+  ),
+  connectTimeoutMs: durationMs(10_000, 'Deadline for one connection attempt, AMQP handshake included.', 1),
+  reconnectMinMs: durationMs(
+    200,
+    'Upper bound of the first wait before reconnecting; doubles with each failure, full jitter.',
+    1,
+  ),
+  reconnectMaxMs: durationMs(15_000, 'Largest upper bound of that wait.', 1),
+  queueType: choice(['quorum', 'classic'], 'quorum', 'x-queue-type of every queue the gateway declares.'),
+  fromDevice: text('from_device', 'Queue that device frames are published to.'),
+  toDevice: text('to_device', 'Shared queue that replies are taken from.'),
+  undelivered: text('undelivered', 'Queue for replies that could not be delivered, with a reason header.'),
+  deadLetter: text(
+    'from_device.dead_letter',
+    'Queue for device frames that backends gave back deliveryLimit times.',
+  ),
+  events: text('owsla.events', 'Topic exchange for lifecycle events.'),
+  inboxPrefix: text(
+    'owsla.inbox.',
+    "Start of the names of the nodes' inbox queues; the node id in hex follows.",
+  ),
+  inboxTtlMs: durationMs(
+    60_000,
+    'Replies that waited this long in the inbox of a node that is gone move to the undelivered queue.',
+    1,
+  ),
+  inboxExpiresMs: durationMs(
+    1_800_000,
+    'The inbox of a node that is gone is deleted after this long; must be longer than inboxTtlMs.',
+    1,
+  ),
+  deliveryLimit: count(
+    20,
+    1,
+    1_000_000,
+    'x-delivery-limit of quorum queues: deliveries of one message before it is dead-lettered.',
+  ),
+  windowMessages: count(
+    8192,
+    1,
+    1_000_000,
+    "Device frames of one worker that may await the broker's confirm. A quorum queue needs some thousands for full speed.",
+  ),
+  windowBytes: sizeBytes(
+    33_554_432,
+    "Bytes of device frames of one worker that may await the broker's confirm.",
+  ),
+  consumers: count(8, 1, 256, 'Consumer channels on the shared reply queue.'),
+  prefetch: count(256, 1, 65_535, 'Unacknowledged replies per consumer channel.'),
+});
+
+const shutdown = z.strictObject({
+  notReadyMs: durationMs(
+    0,
+    'On SIGTERM: how long to answer not ready before the listener closes, so that a load balancer notices.',
+  ),
+  closeRate: count(2000, 1, 1_000_000, 'Connections that one worker closes per second while it drains.'),
+  timeoutMs: durationMs(
+    30_000,
+    'Deadline for the whole shutdown of a worker; what is unconfirmed then is counted, logged, and makes the exit code non-zero.',
+    1,
+  ),
+});
+
+const restart = z.strictObject({
+  maxRestarts: count(
+    10,
+    0,
+    10_000,
+    'Worker crashes tolerated within windowMs; one more and the supervisor gives up.',
+  ),
+  windowMs: durationMs(60_000, 'Period that maxRestarts counts over.', 1),
+  backoffMinMs: durationMs(
+    100,
+    'Upper bound of the wait before the first restart of a crashed worker; doubles with each crash in the period, full jitter.',
+    1,
+  ),
+  backoffMaxMs: durationMs(10_000, 'Largest upper bound of that wait.', 1),
+});
+
+const admin = z.strictObject({
+  host: text('127.0.0.1', 'Address of the admin server (/livez, /readyz, /metrics).'),
+  port: port(9464, 'Port of the admin server.'),
+});
+
+const readiness = z.strictObject({
+  intervalMs: durationMs(3_000, 'Pause between two broker round trips that readiness stands on.', 1),
+  timeoutMs: durationMs(2_000, 'A broker round trip that takes longer makes the worker not ready.', 1),
+});
+
+const log = z.strictObject({
+  level: choice(
+    ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
+    'info',
+    'Least severe log level written.',
+  ),
+});
+
+export const configSchema = z
+  .strictObject({
+    workers: count(0, 0, 1024, 'Gateway processes on this machine. 0: one per core.'),
+    listen: listen.prefault({}),
+    tls: tls.prefault({}),
+    endpoint: endpoint.prefault({}),
+    reply: reply.prefault({}),
+    amqp: amqp.prefault({}),
+    shutdown: shutdown.prefault({}),
+    restart: restart.prefault({}),
+    admin: admin.prefault({}),
+    readiness: readiness.prefault({}),
+    log: log.prefault({}),
+  })
+  .superRefine((config, context) => {
+    const wrong = (path: string[], expected: string) =>
+      context.addIssue({ code: 'custom', path, message: expected });
+    if (config.tls.clientAuth !== 'none' && config.tls.clientCa === undefined) {
+      wrong(['tls', 'clientCa'], `the path of a CA file, because tls.clientAuth is ${config.tls.clientAuth}`);
+    }
+    if ((config.amqp.cert === undefined) !== (config.amqp.key === undefined)) {
+      wrong(
+        ['amqp', config.amqp.cert === undefined ? 'cert' : 'key'],
+        'amqp.cert and amqp.key to be given together',
+      );
+    }
+    if (config.amqp.inboxTtlMs >= config.amqp.inboxExpiresMs) {
+      wrong(
+        ['amqp', 'inboxTtlMs'],
+        `less than amqp.inboxExpiresMs (${config.amqp.inboxExpiresMs}), because an expiring queue does not dead-letter`,
+      );
+    }
+    if (config.endpoint.maxUnconfirmedBytes > config.amqp.windowBytes) {
+      wrong(['endpoint', 'maxUnconfirmedBytes'], `at most amqp.windowBytes (${config.amqp.windowBytes})`);
+    }
+    if (config.listen.maxFrameBytes > config.amqp.windowBytes) {
+      wrong(
+        ['listen', 'maxFrameBytes'],
+        `at most amqp.windowBytes (${config.amqp.windowBytes}), or no such frame could be published`,
+      );
+    }
+  });
+
+export type Config = z.output<typeof configSchema>;
+
+/** Every default; a production start also needs `tls.cert`, `tls.key` and a real `amqp.url`. */
+export function defaultConfig(): Config {
+  return configSchema.parse({});
+}
