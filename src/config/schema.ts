@@ -76,9 +76,11 @@ const port = (fallback: number, description: string) =>
     .default(fallback)
     .meta(key({ description, expects: 'a port from 0 to 65535 (0: any free port)' }));
 
+/** An `@` past the host means an unescaped `/`, `?` or `#` in the password: what parses as the host is not it. */
 const amqpUrl = z.string().refine((v) => {
-  const protocol = URL.canParse(v) ? new URL(v).protocol : '';
-  return protocol === 'amqp:' || protocol === 'amqps:';
+  if (!/^amqps?:\/\/./.test(v) || !URL.canParse(v)) return false;
+  const { hostname, pathname, search, hash } = new URL(v);
+  return hostname !== '' && !`${pathname}${search}${hash}`.includes('@');
 });
 
 const listen = z.strictObject({
@@ -170,6 +172,12 @@ const reply = z.strictObject({
     'Early replies one connection may park; one more goes to undelivered as reorder_overflow.',
   ),
   maxParkedBytes: sizeBytes(1_048_576, 'Bytes of early replies one connection may park.'),
+  maxAhead: count(
+    65_536,
+    1,
+    2 ** 31 - 1,
+    'How far a to_device_seq may be ahead of the next one; further ahead is taken for garbage and goes to undelivered as reorder_overflow.',
+  ),
   maxPending: count(
     1024,
     1,
@@ -339,6 +347,17 @@ export const configSchema = z
         ['amqp', 'inboxTtlMs'],
         `less than amqp.inboxExpiresMs (${config.amqp.inboxExpiresMs}), because an expiring queue does not dead-letter`,
       );
+    }
+    if (config.amqp.reconnectMinMs > config.amqp.reconnectMaxMs) {
+      wrong(['amqp', 'reconnectMinMs'], `at most amqp.reconnectMaxMs (${config.amqp.reconnectMaxMs})`);
+    }
+    if (config.restart.backoffMinMs > config.restart.backoffMaxMs) {
+      wrong(['restart', 'backoffMinMs'], `at most restart.backoffMaxMs (${config.restart.backoffMaxMs})`);
+    }
+    const queues = ['fromDevice', 'toDevice', 'undelivered', 'deadLetter'] as const;
+    for (const [index, name] of queues.entries()) {
+      const twin = queues.slice(0, index).find((other) => config.amqp[other] === config.amqp[name]);
+      if (twin !== undefined) wrong(['amqp', name], `a queue of its own; amqp.${twin} has the same name`);
     }
     if (config.endpoint.maxUnconfirmedBytes > config.amqp.windowBytes) {
       wrong(['endpoint', 'maxUnconfirmedBytes'], `at most amqp.windowBytes (${config.amqp.windowBytes})`);

@@ -1,0 +1,237 @@
+import type { Socket } from 'node:net';
+import amqp, { type ChannelModel } from 'amqplib';
+import type { Logger } from 'pino';
+import { maskUrl } from '../config/mask.ts';
+import type { Backoff } from '../util/backoff.ts';
+import { BrokerError, messageOf } from './broker-error.ts';
+
+/**
+ * One AMQP connection that comes back by itself. A node has three, because a broker in a memory alarm stops
+ * reading from connections that publish: acks and forwards must not share one with device frames.
+ */
+export type LinkName = 'publish' | 'consume' | 'forward';
+
+export interface LinkOptions {
+  /** Tried in turn, each with the same backoff. */
+  readonly urls: readonly string[];
+  readonly tls: { ca?: string; cert?: string; key?: string };
+  readonly heartbeatSeconds: number;
+  readonly connectTimeoutMs: number;
+}
+
+/** Told in this order: `connected`, any number of `blockedChanged`, `lost`. */
+export interface LinkListener {
+  connected?(model: ChannelModel): void;
+  lost?(): void;
+  blockedChanged?(blocked: boolean): void;
+}
+
+export interface LinkObserver {
+  linkConnected(link: LinkName): void;
+  linkLost(link: LinkName): void;
+  linkBlocked(link: LinkName, blocked: boolean): void;
+}
+
+export class BrokerLink {
+  readonly name: LinkName;
+  readonly #options: LinkOptions;
+  readonly #backoff: Backoff;
+  readonly #observer: LinkObserver;
+  readonly #log: Logger;
+  readonly #listeners: LinkListener[] = [];
+  #model: ChannelModel | null = null;
+  #blocked = false;
+  #stopped = false;
+  #stopping: () => void = () => {};
+  readonly #stopRequested: Promise<void>;
+  #loop: Promise<void> = Promise.resolve();
+
+  constructor(name: LinkName, options: LinkOptions, backoff: Backoff, observer: LinkObserver, log: Logger) {
+    this.name = name;
+    this.#options = options;
+    this.#backoff = backoff;
+    this.#observer = observer;
+    this.#log = log.child({ link: name });
+    this.#stopRequested = new Promise((resolve) => {
+      this.#stopping = resolve;
+    });
+  }
+
+  get model(): ChannelModel | null {
+    return this.#model;
+  }
+
+  /** The broker has said connection.blocked: it reads nothing that is published on this connection. */
+  get isBlocked(): boolean {
+    return this.#blocked;
+  }
+
+  /** To be called before `start`. */
+  listen(listener: LinkListener): void {
+    this.#listeners.push(listener);
+  }
+
+  start(): void {
+    this.#loop = this.#run();
+  }
+
+  /** Closes the connection for good; waits for the broker's close-ok at most one second. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#stopping();
+    await this.#loop;
+  }
+
+  async #run(): Promise<void> {
+    for (let attempt = 0; !this.#stopped; attempt++) {
+      const url = this.#options.urls[attempt % this.#options.urls.length]!;
+      try {
+        const connectedAtMs = performance.now();
+        const model = await this.#connect(url);
+        await this.#serve(model, url);
+        // One that is lost as soon as it is made must not be retried at full speed.
+        if (performance.now() - connectedAtMs > this.#options.heartbeatSeconds * 1_000) this.#backoff.reset();
+      } catch (error) {
+        this.#log.warn(
+          { broker: maskUrl(url), attempt: this.#backoff.failures + 1, reason: messageOf(error) },
+          'broker connection failed',
+        );
+      }
+      if (!this.#stopped) await this.#pause(this.#backoff.nextMs());
+    }
+  }
+
+  async #connect(url: string): Promise<ChannelModel> {
+    const { tls, heartbeatSeconds, connectTimeoutMs } = this.#options;
+    const withHeartbeat = new URL(url);
+    if (!withHeartbeat.searchParams.has('heartbeat')) {
+      withHeartbeat.searchParams.set('heartbeat', String(heartbeatSeconds));
+    }
+    const deadline = new AbortController();
+    const connecting = amqp.connect(withHeartbeat.href, {
+      ...tls,
+      noDelay: true,
+      keepAlive: true,
+      timeout: connectTimeoutMs,
+      clientProperties: { connection_name: `owsla ${process.pid} ${this.name}`, product: 'owsla' },
+    });
+    // A late success after the deadline or a stop must not leave a connection nobody knows.
+    let abandoned = false;
+    connecting.then(
+      (model) => {
+        if (abandoned) destroySocket(model);
+      },
+      () => {},
+    );
+    try {
+      return await Promise.race([
+        connecting,
+        this.#stopRequested.then(() => Promise.reject(new Error('stopped while connecting'))),
+        after(connectTimeoutMs, deadline.signal).then(() =>
+          Promise.reject(new Error(`no AMQP handshake within ${connectTimeoutMs} ms`)),
+        ),
+      ]);
+    } catch (error) {
+      abandoned = true;
+      throw new BrokerError('connect_failed', messageOf(error), { cause: error });
+    } finally {
+      deadline.abort();
+    }
+  }
+
+  /** Announces the connection and returns when it has ended. */
+  async #serve(model: ChannelModel, url: string): Promise<void> {
+    corkEachTurn(socketOf(model));
+    let failure: Error | undefined;
+    const ended = new Promise<void>((resolve) => {
+      model.on('close', (error) => {
+        failure ??= error;
+        resolve();
+      });
+    });
+    // amqplib emits 'close' right after; without a listener the error would be thrown.
+    model.on('error', (error) => {
+      failure ??= error;
+    });
+    model.on('blocked', (reason) => this.#setBlocked(true, reason));
+    model.on('unblocked', () => this.#setBlocked(false));
+    this.#model = model;
+    this.#log.info({ broker: maskUrl(url) }, 'broker connected');
+    this.#observer.linkConnected(this.name);
+    for (const listener of this.#listeners) listener.connected?.(model);
+
+    await Promise.race([ended, this.#stopRequested]);
+
+    this.#model = null;
+    this.#blocked = false;
+    this.#observer.linkLost(this.name);
+    for (const listener of this.#listeners) listener.lost?.();
+    if (this.#stopped) await closeOrderly(model);
+    else
+      this.#log.warn(
+        { broker: maskUrl(url), reason: messageOf(failure ?? 'closed') },
+        'broker connection lost',
+      );
+    // A heartbeat timeout only ends the stream; a dead peer's socket would linger.
+    destroySocket(model);
+  }
+
+  #setBlocked(blocked: boolean, reason?: string): void {
+    this.#blocked = blocked;
+    this.#observer.linkBlocked(this.name, blocked);
+    if (blocked) this.#log.warn({ reason }, 'broker blocks publishing');
+    else this.#log.info('broker takes publishing again');
+    for (const listener of this.#listeners) listener.blockedChanged?.(blocked);
+  }
+
+  async #pause(ms: number): Promise<void> {
+    const cancel = new AbortController();
+    await Promise.race([after(ms, cancel.signal), this.#stopRequested]);
+    cancel.abort();
+  }
+}
+
+const CLOSE_WAIT_MS = 1_000;
+
+async function closeOrderly(model: ChannelModel): Promise<void> {
+  const cancel = new AbortController();
+  // Already closing or closed: there is nothing left to say goodbye to.
+  const closing = model.close().catch(() => {});
+  await Promise.race([closing, after(CLOSE_WAIT_MS, cancel.signal)]);
+  cancel.abort();
+}
+
+function after(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    signal.addEventListener('abort', () => clearTimeout(timer));
+  });
+}
+
+/** The TCP or TLS socket under an amqplib connection; amqplib has no public name for it. */
+function socketOf(model: ChannelModel): Socket {
+  return (model.connection as unknown as { stream: Socket }).stream;
+}
+
+function destroySocket(model: ChannelModel): void {
+  const socket = socketOf(model);
+  // amqplib took its listeners off or will not look any more.
+  socket.on('error', () => {});
+  socket.destroy();
+}
+
+/**
+ * amqplib hands the socket one buffer a message, each of which would be a system call. Corking until the end of
+ * the turn makes one writev of all that a turn has sent.
+ */
+function corkEachTurn(socket: Socket): void {
+  const write = socket.write;
+  const uncork = () => socket.uncork();
+  socket.write = function corked(this: Socket, ...args: Parameters<typeof write>) {
+    if (socket.writableCorked === 0) {
+      socket.cork();
+      process.nextTick(uncork);
+    }
+    return write.apply(this, args);
+  } as typeof write;
+}

@@ -1,0 +1,123 @@
+import type { ConsumeMessage } from 'amqplib';
+import type { Logger } from 'pino';
+import { Backoff } from '../util/backoff.ts';
+import { BrokerLink, type LinkName, type LinkObserver, type LinkOptions } from './broker-link.ts';
+import { Consumer, type ConsumerSession } from './consumer.ts';
+import { Delivery, type SettledObserver } from './delivery.ts';
+import { type EventObserver, EventPublisher } from './event-publisher.ts';
+import { Forwarder } from './forwarder.ts';
+import { Producer, type ProducerLimits, type ProducerObserver } from './producer.ts';
+import { RoundTrip, type RoundTripOptions } from './round-trip.ts';
+import { Topology, type TopologyNames, type TopologyOptions } from './topology.ts';
+import { UndeliveredPublisher } from './undelivered-publisher.ts';
+
+/**
+ * All that one node has at the broker, over three connections:
+ *
+ *   publish   producer ──► from_device              round trip ──► own inbox
+ *   consume   to_device ──► consumer pool           own inbox ──► inbox consumer
+ *   forward   forwarder ──► other inboxes           undelivered, events
+ */
+export interface BrokerOptions {
+  readonly link: LinkOptions;
+  readonly reconnectMinMs: number;
+  readonly reconnectMaxMs: number;
+  readonly names: TopologyNames;
+  readonly topology: TopologyOptions;
+  readonly inboxPrefix: string;
+  readonly producer: ProducerLimits;
+  readonly consumers: number;
+  readonly prefetch: number;
+  readonly forwardGraceMs: number;
+  readonly roundTrip: RoundTripOptions;
+}
+
+export interface BrokerObserver extends LinkObserver, ProducerObserver, EventObserver {
+  replySettled: SettledObserver;
+}
+
+const REST_IDLE_MS = 2_000;
+
+export class Broker {
+  readonly producer: Producer;
+  readonly forwarder: Forwarder;
+  readonly events: EventPublisher;
+  readonly roundTrip: RoundTrip;
+  readonly #undelivered: UndeliveredPublisher;
+  readonly #consumers: Consumer[] = [];
+  readonly #links: BrokerLink[];
+
+  /** @param onReply takes each reply; it must settle it */
+  constructor(
+    options: BrokerOptions,
+    onReply: (delivery: Delivery) => void,
+    observer: BrokerObserver,
+    log: Logger,
+  ) {
+    const backoff = () => new Backoff(options.reconnectMinMs, options.reconnectMaxMs);
+    const link = (name: LinkName) => new BrokerLink(name, options.link, backoff(), observer, log);
+    const [publish, consume, forward] = [link('publish'), link('consume'), link('forward')];
+    this.#links = [publish, consume, forward];
+
+    const topology = new Topology(options.names, options.topology);
+    this.producer = new Producer(publish, topology, options.producer, backoff(), observer, log);
+    this.#undelivered = new UndeliveredPublisher(forward, topology, backoff(), log);
+    this.forwarder = new Forwarder(forward, options.inboxPrefix, options.forwardGraceMs, backoff(), log);
+    this.events = new EventPublisher(forward, topology, backoff(), observer, log);
+
+    const settled: SettledObserver = (outcome) => observer.replySettled(outcome);
+    const received = (message: ConsumeMessage, session: ConsumerSession) => {
+      if (this.roundTrip.takes(message, session)) return;
+      onReply(new Delivery(message, session, this.#undelivered, settled));
+    };
+    const { prefetch } = options;
+    for (let i = 0; i < options.consumers; i++) {
+      const consumer = { name: `consumer-${i}`, queue: 'toDevice', prefetch, received } as const;
+      this.#consumers.push(new Consumer(consume, topology, consumer, backoff(), log));
+    }
+    const inbox = { name: 'inbox', queue: 'inbox', prefetch, received } as const;
+    this.#consumers.push(new Consumer(consume, topology, inbox, backoff(), log));
+
+    const whole = () =>
+      this.producer.isUp &&
+      this.#undelivered.isUp &&
+      this.forwarder.isUp &&
+      this.#consumers.every((c) => c.isUp);
+    this.roundTrip = new RoundTrip(publish, topology, options.roundTrip, whole, backoff(), log);
+    for (const each of this.#links)
+      each.listen({ lost: () => this.roundTrip.failed(`${each.name} connection lost`) });
+  }
+
+  start(): void {
+    for (const link of this.#links) link.start();
+    this.roundTrip.start();
+  }
+
+  /** Takes no more replies; those received are settled by whoever holds them. */
+  async stopConsuming(): Promise<void> {
+    this.roundTrip.stop();
+    await Promise.all(this.#consumers.map((consumer) => consumer.cancel()));
+  }
+
+  /**
+   * Resolves when every frame is confirmed; bounded by the caller. Fates, forwards and events get a short while:
+   * the messages behind the first two are not acknowledged yet, so the broker still has them.
+   */
+  async idle(): Promise<void> {
+    await this.producer.idle();
+    const rest = Promise.all([this.#undelivered.idle(), this.forwarder.idle(), this.events.idle()]);
+    await Promise.race([rest, new Promise((resolve) => setTimeout(resolve, REST_IDLE_MS).unref())]);
+  }
+
+  async stop(): Promise<void> {
+    this.roundTrip.stop();
+    await Promise.all(this.#consumers.map((consumer) => consumer.stop()));
+    await Promise.all([
+      this.producer.stop(),
+      this.#undelivered.stop(),
+      this.forwarder.stop(),
+      this.events.stop(),
+    ]);
+    await Promise.all(this.#links.map((link) => link.stop()));
+  }
+}

@@ -1,0 +1,117 @@
+import type { Channel, ChannelModel } from 'amqplib';
+import type { Logger } from 'pino';
+import type { Backoff } from '../util/backoff.ts';
+import { messageOf } from './broker-error.ts';
+import type { BrokerLink } from './broker-link.ts';
+
+/**
+ * Keeps one channel open on a link: opens it when the link connects, and again, after a backoff, when the broker
+ * or its user closes it. A channel that fails takes no other channel of the connection with it.
+ */
+export interface ChannelUser<C extends Channel> {
+  /** For logs. */
+  readonly name: string;
+  open(model: ChannelModel): Promise<C>;
+  /** Declares and subscribes; the channel counts as up when this has resolved. */
+  setUp(channel: C, model: ChannelModel): Promise<void>;
+  /** The channel is gone, and with it every delivery tag; called once for each `setUp` that was begun. */
+  lost(): void;
+}
+
+const STEADY_MS = 10_000;
+
+export class ChannelKeeper<C extends Channel> {
+  readonly #user: ChannelUser<C>;
+  readonly #link: BrokerLink;
+  readonly #backoff: Backoff;
+  readonly #log: Logger;
+  #channel: C | null = null;
+  #isUp = false;
+  #upSinceMs = 0;
+  #retry: NodeJS.Timeout | undefined;
+  #stopped = false;
+
+  constructor(link: BrokerLink, user: ChannelUser<C>, backoff: Backoff, log: Logger) {
+    this.#link = link;
+    this.#user = user;
+    this.#backoff = backoff;
+    this.#log = log.child({ link: link.name, channel: user.name });
+    link.listen({
+      connected: (model) => void this.#open(model),
+      lost: () => this.#drop(),
+    });
+  }
+
+  /** The channel is open and set up. */
+  get isUp(): boolean {
+    return this.#isUp;
+  }
+
+  /** Gives the channel up and opens a new one after the backoff. */
+  reset(reason: string): void {
+    const channel = this.#channel;
+    if (channel === null) return;
+    this.#lose(channel, reason);
+    // A channel that is closing already says so; either way it is gone.
+    channel.close().catch(() => {});
+  }
+
+  /** Closes the channel for good. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    const channel = this.#channel;
+    this.#drop();
+    await channel?.close().catch(() => {});
+  }
+
+  async #open(model: ChannelModel): Promise<void> {
+    let channel: C | undefined;
+    try {
+      const opened = await this.#user.open(model);
+      channel = opened;
+      if (this.#stopped || this.#link.model !== model) return;
+      this.#channel = opened;
+      opened.on('error', (error) => this.#lose(opened, messageOf(error)));
+      opened.on('close', () => this.#lose(opened, 'channel closed'));
+      await this.#user.setUp(opened, model);
+      if (this.#channel !== opened) return;
+      this.#isUp = true;
+      this.#upSinceMs = performance.now();
+    } catch (error) {
+      if (channel !== undefined && this.#channel === channel) {
+        this.#lose(channel, messageOf(error));
+        channel.close().catch(() => {});
+      } else if (channel === undefined && this.#link.model === model) {
+        this.#retryLater(messageOf(error));
+      }
+    }
+  }
+
+  #lose(channel: C, reason: string): void {
+    if (this.#channel !== channel) return;
+    // One that is lost as soon as it is up must not be reopened at full speed.
+    if (this.#isUp && performance.now() - this.#upSinceMs > STEADY_MS) this.#backoff.reset();
+    this.#drop();
+    // amqplib closes the channels before it says that their connection is gone; then the link will open them.
+    setImmediate(() => this.#retryLater(reason));
+  }
+
+  #drop(): void {
+    clearTimeout(this.#retry);
+    this.#isUp = false;
+    if (this.#channel === null) return;
+    this.#channel = null;
+    this.#user.lost();
+  }
+
+  #retryLater(reason: string): void {
+    const model = this.#link.model;
+    // With the link gone, its return opens the channel.
+    if (this.#stopped || model === null || this.#channel !== null) return;
+    const waitMs = this.#backoff.nextMs();
+    this.#log.warn({ reason, retryInMs: Math.round(waitMs) }, 'broker channel lost');
+    this.#retry = setTimeout(() => {
+      if (this.#link.model === model) void this.#open(model);
+    }, waitMs);
+  }
+}

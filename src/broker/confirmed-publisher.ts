@@ -1,0 +1,138 @@
+import type { ChannelModel, ConfirmChannel, Message } from 'amqplib';
+import type { Logger } from 'pino';
+import type { Backoff } from '../util/backoff.ts';
+import { BrokerError } from './broker-error.ts';
+import type { BrokerLink } from './broker-link.ts';
+import { ChannelKeeper, type ChannelUser } from './channel-keeper.ts';
+import { PublishWindow } from './publish-window.ts';
+
+/**
+ * Publishes entries in order and keeps each until the broker has confirmed it.
+ *
+ * There is one way to recover, whatever went wrong (connection lost, channel closed, message refused or
+ * returned): the channel is given up, a new one is opened after a backoff, the topology is declared again, and
+ * everything unconfirmed is published again, oldest first, before anything newer.
+ */
+export interface PublisherOptions<T> {
+  readonly name: string;
+  /** Declares what the entries are routed to; runs each time a channel is opened. */
+  prepare(model: ChannelModel): Promise<void>;
+  /** Calls `channel.publish` once and returns what it returned. */
+  send(channel: ConfirmChannel, entry: T, republished: boolean): boolean;
+  /** Called once for each entry, when the broker has taken responsibility. */
+  confirmed(entry: T): void;
+  /**
+   * A message that no queue took came back; its confirm follows. Return true when it was dealt with; otherwise
+   * it counts as a failure of the channel.
+   */
+  returned?(message: Message): boolean;
+}
+
+export class ConfirmedPublisher<T> {
+  readonly #options: PublisherOptions<T>;
+  readonly #link: BrokerLink;
+  readonly #keeper: ChannelKeeper<ConfirmChannel>;
+  readonly #window = new PublishWindow<T>();
+  #channel: ConfirmChannel | null = null;
+  /** amqplib's write buffer is full; it will say `drain`, or the channel will be lost. */
+  #draining = false;
+  #idleWaiters: (() => void)[] = [];
+
+  constructor(link: BrokerLink, options: PublisherOptions<T>, backoff: Backoff, log: Logger) {
+    this.#link = link;
+    this.#options = options;
+    const user: ChannelUser<ConfirmChannel> = {
+      name: options.name,
+      open: (model) => model.createConfirmChannel(),
+      setUp: (channel, model) => this.#setUp(channel, model),
+      lost: () => {
+        this.#channel = null;
+      },
+    };
+    this.#keeper = new ChannelKeeper(link, user, backoff, log);
+    link.listen({ blockedChanged: () => this.#pump() });
+  }
+
+  /** The channel is up and the broker takes messages on it. */
+  get isUp(): boolean {
+    return this.#keeper.isUp && !this.#link.isBlocked;
+  }
+
+  /** Entries that are not confirmed. */
+  get size(): number {
+    return this.#window.size;
+  }
+
+  /** Takes the entry for good. The caller bounds how many there are. */
+  push(entry: T): void {
+    this.#window.push(entry);
+    this.#pump();
+  }
+
+  /** Resolves when nothing is unconfirmed. Bounded by the caller: a broker may be gone for long. */
+  async idle(): Promise<void> {
+    if (this.#window.size === 0) return;
+    await new Promise<void>((resolve) => this.#idleWaiters.push(resolve));
+  }
+
+  async stop(): Promise<void> {
+    await this.#keeper.stop();
+  }
+
+  async #setUp(channel: ConfirmChannel, model: ChannelModel): Promise<void> {
+    let closed = false;
+    channel.once('close', () => {
+      closed = true;
+    });
+    await this.#options.prepare(model);
+    if (closed) throw new BrokerError('channel_closed', 'channel closed while it was set up');
+    channel.on('ack', ({ deliveryTag, multiple }) => this.#acked(channel, deliveryTag, multiple));
+    channel.on('nack', () => this.#fail(channel, 'broker refused a message (basic.nack)'));
+    channel.on('return', (message) => this.#returned(channel, message));
+    channel.on('drain', () => {
+      if (channel !== this.#channel) return;
+      this.#draining = false;
+      this.#pump();
+    });
+    this.#window.rewind();
+    this.#draining = false;
+    this.#channel = channel;
+    this.#pump();
+  }
+
+  #pump(): void {
+    while (this.#channel !== null && !this.#draining && !this.#link.isBlocked) {
+      const entry = this.#window.peekUnsent();
+      if (entry === undefined) return;
+      const isResend = this.#window.isResend;
+      this.#window.sent();
+      try {
+        this.#draining = !this.#options.send(this.#channel, entry, isResend);
+      } catch (error) {
+        // The channel closed under us: amqplib throws IllegalOperationError. The entry stays in the window.
+        this.#fail(this.#channel, error instanceof Error ? error.message : String(error));
+      }
+    }
+  }
+
+  #acked(channel: ConfirmChannel, deliveryTag: number, multiple: boolean): void {
+    if (channel !== this.#channel) return;
+    this.#window.confirm(deliveryTag, multiple, this.#options.confirmed);
+    if (this.#window.size === 0 && this.#idleWaiters.length > 0) {
+      for (const resolve of this.#idleWaiters.splice(0)) resolve();
+    }
+  }
+
+  #returned(channel: ConfirmChannel, message: Message): void {
+    if (channel !== this.#channel || this.#options.returned?.(message)) return;
+    // The confirm of a returned message follows its return: giving the channel up now leaves it unconfirmed.
+    const { routingKey, replyText } = message.fields as unknown as { routingKey: string; replyText: string };
+    this.#fail(channel, `message for ${routingKey} came back: ${replyText}`);
+  }
+
+  #fail(channel: ConfirmChannel, reason: string): void {
+    if (channel !== this.#channel) return;
+    this.#channel = null;
+    this.#keeper.reset(reason);
+  }
+}

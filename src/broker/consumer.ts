@@ -1,0 +1,129 @@
+import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib';
+import type { Logger } from 'pino';
+import type { Backoff } from '../util/backoff.ts';
+import { AckTracker } from './ack-tracker.ts';
+import type { BrokerLink } from './broker-link.ts';
+import { ChannelKeeper } from './channel-keeper.ts';
+import type { Topology, TopologyPart } from './topology.ts';
+
+/**
+ * One consumer on a channel of its own. Comes back after a cancel, a channel close or a reconnect; what was not
+ * acknowledged by then the broker delivers again.
+ */
+export interface ConsumerOptions {
+  readonly name: string;
+  readonly queue: TopologyPart & ('toDevice' | 'inbox');
+  readonly prefetch: number;
+  received(message: ConsumeMessage, session: ConsumerSession): void;
+}
+
+export class Consumer {
+  readonly #options: ConsumerOptions;
+  readonly #topology: Topology;
+  readonly #keeper: ChannelKeeper<Channel>;
+  #session: ConsumerSession | null = null;
+  #consumerTag: string | undefined;
+
+  constructor(link: BrokerLink, topology: Topology, options: ConsumerOptions, backoff: Backoff, log: Logger) {
+    this.#options = options;
+    this.#topology = topology;
+    this.#keeper = new ChannelKeeper<Channel>(
+      link,
+      {
+        name: options.name,
+        open: (model) => model.createChannel(),
+        setUp: (channel, model) => this.#setUp(channel, model),
+        lost: () => {
+          this.#session = null;
+          this.#consumerTag = undefined;
+        },
+      },
+      backoff,
+      log,
+    );
+  }
+
+  get isUp(): boolean {
+    return this.#keeper.isUp;
+  }
+
+  /** Deliveries of the present channel that are not settled. */
+  get openDeliveries(): number {
+    return this.#session?.openDeliveries ?? 0;
+  }
+
+  /** Takes no more deliveries; those received can still be settled. */
+  async cancel(): Promise<void> {
+    const channel = this.#session?.channel;
+    if (channel === undefined || this.#consumerTag === undefined) return;
+    // A channel that closes meanwhile has cancelled its consumer too.
+    await channel.cancel(this.#consumerTag).catch(() => {});
+  }
+
+  /** Sends the acks that are due and closes the channel for good. */
+  async stop(): Promise<void> {
+    this.#session?.flush();
+    await this.#keeper.stop();
+  }
+
+  async #setUp(channel: Channel, model: ChannelModel): Promise<void> {
+    await this.#topology.declare(model, 'undelivered', this.#options.queue);
+    await channel.prefetch(this.#options.prefetch);
+    const session = new ConsumerSession(channel);
+    this.#session = session;
+    const queue = this.#topology.names[this.#options.queue];
+    const { consumerTag } = await channel.consume(queue, (message) => {
+      if (message === null) {
+        this.#keeper.reset(
+          `the broker cancelled the consumer of ${queue} (basic.cancel): was the queue deleted?`,
+        );
+        return;
+      }
+      session.delivered(message.fields.deliveryTag);
+      this.#options.received(message, session);
+    });
+    this.#consumerTag = consumerTag;
+  }
+}
+
+/**
+ * The deliveries of one channel. Delivery tags mean something on their own channel only, so a delivery keeps the
+ * session it came in: settling one whose channel is gone does nothing, and the broker delivers it again.
+ */
+export class ConsumerSession {
+  readonly channel: Channel;
+  readonly #tracker = new AckTracker();
+  #flushScheduled = false;
+
+  constructor(channel: Channel) {
+    this.channel = channel;
+  }
+
+  get openDeliveries(): number {
+    return this.#tracker.openCount;
+  }
+
+  delivered(deliveryTag: number): void {
+    this.#tracker.delivered(deliveryTag);
+  }
+
+  /** Acknowledges the delivery at the end of this turn, together with others. */
+  settled(deliveryTag: number): void {
+    this.#tracker.settled(deliveryTag);
+    if (this.#flushScheduled) return;
+    this.#flushScheduled = true;
+    setImmediate(() => this.flush());
+  }
+
+  flush(): void {
+    this.#flushScheduled = false;
+    if (!this.#tracker.needsFlush) return;
+    try {
+      for (const { deliveryTag, multiple } of this.#tracker.flush()) {
+        this.channel.ack({ fields: { deliveryTag } } as ConsumeMessage, multiple);
+      }
+    } catch {
+      // amqplib throws on a channel that is closed: the broker will deliver these again.
+    }
+  }
+}

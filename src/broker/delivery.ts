@@ -1,0 +1,73 @@
+import type { ConsumeMessage } from 'amqplib';
+import type { Reply, ReplyOutcome, UndeliveredReason } from '../reply.ts';
+import type { ConsumerSession } from './consumer.ts';
+import { type ParsedReply, parseReplyHeaders } from './envelope.ts';
+
+/** Who records the fate of a reply that did not reach its device. */
+export interface UndeliveredSink {
+  record(delivery: Delivery, reason: UndeliveredReason, detail: string | undefined): void;
+}
+
+/** Told once for each delivery. */
+export type SettledObserver = (outcome: ReplyOutcome | 'forwarded') => void;
+
+/**
+ * A reply as it came from the broker, from its basic.deliver to its basic.ack. The ack is sent once the reply is
+ * with the device's kernel socket, confirmed in another node's inbox, or confirmed in the undelivered queue.
+ */
+export class Delivery implements Reply {
+  readonly message: ConsumeMessage;
+  readonly parsed: ParsedReply;
+  readonly #session: ConsumerSession;
+  readonly #undelivered: UndeliveredSink;
+  readonly #observer: SettledObserver;
+
+  constructor(
+    message: ConsumeMessage,
+    session: ConsumerSession,
+    undelivered: UndeliveredSink,
+    observer: SettledObserver,
+  ) {
+    this.message = message;
+    this.parsed = parseReplyHeaders(message.properties.headers);
+    this.#session = session;
+    this.#undelivered = undelivered;
+    this.#observer = observer;
+  }
+
+  get body(): Buffer {
+    return this.message.content;
+  }
+
+  get byteLength(): number {
+    return this.message.content.length;
+  }
+
+  get toDeviceSeq(): number | undefined {
+    return this.parsed.ok ? this.parsed.headers.toDeviceSeq : undefined;
+  }
+
+  get expiresAtMs(): number | undefined {
+    return this.parsed.ok ? this.parsed.headers.expiresAtMs : undefined;
+  }
+
+  detach(): void {
+    this.message.content = Buffer.from(this.message.content);
+  }
+
+  settle(outcome: ReplyOutcome, detail?: string): void {
+    this.#observer(outcome);
+    if (outcome === 'delivered' || outcome === 'duplicate') this.acknowledge();
+    else this.#undelivered.record(this, outcome, detail);
+  }
+
+  /** Another node has it. */
+  forwarded(): void {
+    this.#observer('forwarded');
+    this.acknowledge();
+  }
+
+  acknowledge(): void {
+    this.#session.settled(this.message.fields.deliveryTag);
+  }
+}

@@ -1,0 +1,152 @@
+import type { ConfirmChannel, ConsumeMessage } from 'amqplib';
+import type { Logger } from 'pino';
+import type { Backoff } from '../util/backoff.ts';
+import { messageOf } from './broker-error.ts';
+import type { BrokerLink } from './broker-link.ts';
+import { ChannelKeeper } from './channel-keeper.ts';
+import type { ConsumerSession } from './consumer.ts';
+import type { Topology } from './topology.ts';
+
+/**
+ * What readiness stands on: every few seconds a probe is published to the node's own inbox and has to be both
+ * confirmed and consumed in time. A broker that takes connections but blocks every publish fails it.
+ */
+export interface RoundTripOptions {
+  readonly intervalMs: number;
+  readonly timeoutMs: number;
+}
+
+const PROBE_TYPE = 'owsla.probe';
+const EMPTY = Buffer.alloc(0);
+
+export class RoundTrip {
+  readonly #link: BrokerLink;
+  readonly #options: RoundTripOptions;
+  readonly #inbox: string;
+  readonly #keeper: ChannelKeeper<ConfirmChannel>;
+  readonly #isWhole: () => boolean;
+  #channel: ConfirmChannel | null = null;
+  #timer: NodeJS.Timeout | undefined;
+  #sequence = 0;
+  #confirmed = false;
+  #consumed = false;
+  #works = false;
+  #stopped = false;
+  #onChange: (works: boolean, reason: string) => void = () => {};
+
+  /** @param isWhole all other channels of the node are up */
+  constructor(
+    link: BrokerLink,
+    topology: Topology,
+    options: RoundTripOptions,
+    isWhole: () => boolean,
+    backoff: Backoff,
+    log: Logger,
+  ) {
+    this.#link = link;
+    this.#options = options;
+    this.#isWhole = isWhole;
+    this.#inbox = topology.names.inbox;
+    this.#keeper = new ChannelKeeper<ConfirmChannel>(
+      link,
+      {
+        name: 'round-trip',
+        open: (model) => model.createConfirmChannel(),
+        setUp: async (channel, model) => {
+          await topology.declare(model, 'undelivered', 'inbox');
+          this.#channel = channel;
+          this.#probeSoon(0);
+        },
+        lost: () => {
+          this.#channel = null;
+          this.failed('probe channel lost');
+        },
+      },
+      backoff,
+      log,
+    );
+    link.listen({ blockedChanged: (blocked) => blocked && this.failed('the broker blocks publishing') });
+  }
+
+  /** The last probe came back in time and nothing was lost since. */
+  get works(): boolean {
+    return this.#works;
+  }
+
+  onChange(listener: (works: boolean, reason: string) => void): void {
+    this.#onChange = listener;
+  }
+
+  start(): void {
+    this.#probeSoon(0);
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    void this.#keeper.stop();
+  }
+
+  /** Not ready at once; the next probe decides anew. */
+  failed(reason: string): void {
+    this.#set(false, reason);
+  }
+
+  /** Takes probes out of the stream of replies. */
+  takes(message: ConsumeMessage, session: ConsumerSession): boolean {
+    if (message.properties.type !== PROBE_TYPE) return false;
+    session.settled(message.fields.deliveryTag);
+    if (message.properties.messageId === String(this.#sequence)) {
+      this.#consumed = true;
+      this.#completeIfBoth();
+    }
+    return true;
+  }
+
+  #probeSoon(delayMs: number): void {
+    clearTimeout(this.#timer);
+    if (!this.#stopped) this.#timer = setTimeout(() => this.#probe(), delayMs);
+  }
+
+  #probe(): void {
+    const sequence = ++this.#sequence;
+    this.#confirmed = false;
+    this.#consumed = false;
+    this.#timer = setTimeout(() => {
+      this.failed(`no broker round trip within ${this.#options.timeoutMs} ms`);
+      this.#probeSoon(0);
+    }, this.#options.timeoutMs);
+    // Without a channel, or while the broker reads nothing, the timeout above is the answer.
+    if (this.#channel === null || this.#link.isBlocked) return;
+    const options = { type: PROBE_TYPE, messageId: String(sequence), persistent: true, mandatory: true };
+    try {
+      this.#channel.publish('', this.#inbox, EMPTY, options, (error) => {
+        if (error || sequence !== this.#sequence) return;
+        this.#confirmed = true;
+        this.#completeIfBoth();
+      });
+    } catch (error) {
+      this.failed(`probe channel: ${messageOf(error)}`);
+    }
+  }
+
+  #completeIfBoth(): void {
+    if (!this.#confirmed || !this.#consumed) return;
+    if (this.#isWhole()) {
+      this.#set(true, 'broker round trip works');
+      this.#probeSoon(this.#options.intervalMs);
+    } else {
+      this.failed('a broker channel is down');
+      this.#probeSoon(WHOLE_RETRY_MS);
+    }
+  }
+
+  #set(works: boolean, reason: string): void {
+    if (works === this.#works) return;
+    this.#works = works;
+    this.#onChange(works, reason);
+  }
+}
+
+/** How soon to look again when the probe came back while another channel was still being set up. */
+const WHOLE_RETRY_MS = 100;

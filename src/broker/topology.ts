@@ -1,0 +1,116 @@
+import type { Channel, ChannelModel, Options } from 'amqplib';
+import { BrokerError, messageOf } from './broker-error.ts';
+
+/**
+ * The queues and the exchange that a node needs, declared so that RabbitMQ 3.10 and 4.x both take them: always
+ * durable, always with an explicit x-queue-type.
+ *
+ *   from_device ──(given back too often)──► from_device.dead_letter
+ *   to_device ────(given back too often)──► undelivered
+ *   owsla.inbox.<node> ──(its node is gone)──► undelivered
+ */
+export interface TopologyNames {
+  readonly fromDevice: string;
+  readonly deadLetter: string;
+  readonly toDevice: string;
+  readonly undelivered: string;
+  readonly inbox: string;
+  readonly events: string;
+}
+
+export interface TopologyOptions {
+  readonly queueType: 'quorum' | 'classic';
+  readonly deliveryLimit: number;
+  readonly inboxTtlMs: number;
+  readonly inboxExpiresMs: number;
+}
+
+export type TopologyPart = keyof TopologyNames;
+
+export class Topology {
+  readonly names: TopologyNames;
+  readonly #options: TopologyOptions;
+  /** Declarations under way, so that eight consumers that return together declare their queue once. */
+  readonly #underWay = new Map<string, { model: ChannelModel; done: Promise<void> }>();
+
+  constructor(names: TopologyNames, options: TopologyOptions) {
+    this.names = names;
+    this.#options = options;
+  }
+
+  /**
+   * Declares the parts; does nothing for what exists already.
+   * @throws BrokerError `topology_mismatch` when one exists with other arguments; it says which one
+   */
+  async declare(model: ChannelModel, ...parts: TopologyPart[]): Promise<void> {
+    for (const part of parts) await this.#declareOnce(model, part);
+  }
+
+  #declareOnce(model: ChannelModel, part: TopologyPart): Promise<void> {
+    const running = this.#underWay.get(part);
+    if (running?.model === model) return running.done;
+    const done = this.#declarePart(model, part).finally(() => {
+      if (this.#underWay.get(part)?.done === done) this.#underWay.delete(part);
+    });
+    this.#underWay.set(part, { model, done });
+    return done;
+  }
+
+  /** On a channel of its own, because the broker closes the channel of a declaration that it refuses. */
+  async #declarePart(model: ChannelModel, part: TopologyPart): Promise<void> {
+    const channel = await model.createChannel();
+    // The refusal also rejects the declaration below.
+    channel.on('error', () => {});
+    try {
+      await this.#assert(channel, part);
+      await channel.close();
+    } catch (error) {
+      const mismatch = (error as { code?: unknown }).code === PRECONDITION_FAILED;
+      throw mismatch
+        ? new BrokerError('topology_mismatch', mismatchMessage(this.names[part], error), { cause: error })
+        : error;
+    }
+  }
+
+  async #assert(channel: Channel, part: TopologyPart): Promise<void> {
+    if (part === 'events') await channel.assertExchange(this.names.events, 'topic', { durable: true });
+    else await channel.assertQueue(this.names[part], this.#queueOptions(part));
+  }
+
+  #queueOptions(part: Exclude<TopologyPart, 'events'>): Options.AssertQueue {
+    const { queueType, deliveryLimit, inboxTtlMs, inboxExpiresMs } = this.#options;
+    const args: Record<string, unknown> = { 'x-queue-type': queueType };
+    const deadLetter = DEAD_LETTER[part];
+    if (deadLetter !== undefined) {
+      args['x-dead-letter-exchange'] = '';
+      args['x-dead-letter-routing-key'] = this.names[deadLetter];
+      if (queueType === 'quorum') {
+        args['x-delivery-limit'] = deliveryLimit;
+        // The move itself must not lose anything; the broker allows this only together with reject-publish.
+        args['x-dead-letter-strategy'] = 'at-least-once';
+        args['x-overflow'] = 'reject-publish';
+      }
+    }
+    if (part === 'inbox') {
+      args['x-message-ttl'] = inboxTtlMs;
+      args['x-expires'] = inboxExpiresMs;
+    }
+    return { durable: true, arguments: args };
+  }
+}
+
+const DEAD_LETTER: Partial<Record<TopologyPart, TopologyPart>> = {
+  fromDevice: 'deadLetter',
+  toDevice: 'undelivered',
+  inbox: 'undelivered',
+};
+
+/** AMQP reply code of a declaration that differs from what exists. */
+const PRECONDITION_FAILED = 406;
+
+function mismatchMessage(name: string, error: unknown): string {
+  const said = /inequivalent arg '([^']+)'.*?: received (.+?) but current is (.+?)"?$/.exec(messageOf(error));
+  if (said === null) return `${name} exists and differs from what the gateway declares: ${messageOf(error)}`;
+  const [, argument, wanted, existing] = said;
+  return `${name} exists with ${argument} ${existing}, the gateway declares ${wanted}: delete it, or configure the gateway to match`;
+}

@@ -1,0 +1,63 @@
+import type { Logger } from 'pino';
+import type { UndeliveredReason } from '../reply.ts';
+import type { Backoff } from '../util/backoff.ts';
+import type { BrokerLink } from './broker-link.ts';
+import { ConfirmedPublisher } from './confirmed-publisher.ts';
+import type { Delivery, UndeliveredSink } from './delivery.ts';
+import { resendableHeaders, resendableProperties } from './envelope.ts';
+import type { Topology } from './topology.ts';
+
+interface Fate {
+  readonly delivery: Delivery;
+  readonly reason: UndeliveredReason;
+  readonly detail: string | undefined;
+}
+
+/**
+ * Records what could not be delivered: the message as it came, with a `reason`, into the undelivered queue. The
+ * original is acknowledged after the record is confirmed. There are never more of them than the consumers'
+ * prefetch allows, so nothing else bounds them.
+ */
+export class UndeliveredPublisher implements UndeliveredSink {
+  readonly #publisher: ConfirmedPublisher<Fate>;
+
+  constructor(link: BrokerLink, topology: Topology, backoff: Backoff, log: Logger) {
+    const queue = topology.names.undelivered;
+    this.#publisher = new ConfirmedPublisher<Fate>(
+      link,
+      {
+        name: 'undelivered',
+        prepare: (model) => topology.declare(model, 'undelivered'),
+        send: (channel, { delivery, reason, detail }) =>
+          channel.publish('', queue, delivery.message.content, {
+            ...resendableProperties(delivery.message),
+            headers: {
+              ...resendableHeaders(delivery.message.properties.headers),
+              reason,
+              ...(detail === undefined ? {} : { reason_detail: detail }),
+            },
+          }),
+        confirmed: ({ delivery }) => delivery.acknowledge(),
+      },
+      backoff,
+      log,
+    );
+  }
+
+  get isUp(): boolean {
+    return this.#publisher.isUp;
+  }
+
+  record(delivery: Delivery, reason: UndeliveredReason, detail: string | undefined): void {
+    delivery.detach();
+    this.#publisher.push({ delivery, reason, detail });
+  }
+
+  idle(): Promise<void> {
+    return this.#publisher.idle();
+  }
+
+  stop(): Promise<void> {
+    return this.#publisher.stop();
+  }
+}

@@ -1,0 +1,45 @@
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+
+const LOWEST = 10_240;
+
+/**
+ * A TCP port that is free on 127.0.0.1, outside of the range the kernel takes the ports of outgoing connections
+ * from: inside of it a client's port can take the place of a server that is restarting, and a client that
+ * reconnects to a closed port can even connect to itself.
+ */
+export async function freePort(): Promise<number> {
+  const highest = firstEphemeralPort() - 1;
+  for (let tries = 0; tries < 100 && highest > LOWEST; tries++) {
+    const port = LOWEST + Math.floor(Math.random() * (highest - LOWEST + 1));
+    if (await isPortFree(port)) return port;
+  }
+  return listenOnce(0);
+}
+
+export async function isPortFree(port: number): Promise<boolean> {
+  return listenOnce(port).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** Listens, closes, and returns the port it had. */
+function listenOnce(port: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', reject);
+    server.listen({ port, host: '127.0.0.1', exclusive: true }, () => {
+      const address = server.address();
+      server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : port));
+    });
+  });
+}
+
+function firstEphemeralPort(): number {
+  try {
+    return Number(readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8').trim().split(/\s+/)[0]);
+  } catch {
+    return 32_768; // Not Linux: its default is as good a guess as any.
+  }
+}

@@ -1,0 +1,74 @@
+import type { Reply } from '../reply.ts';
+import { encodeFrame, type FramingName, frameOverhead } from './framing.ts';
+
+/**
+ * Replies of one connection on their way to the kernel. At most one write is under way: what arrives meanwhile
+ * waits here and leaves as the next batch, in one TLS record where it fits. A reply is settled only when the
+ * write that carried it has completed.
+ */
+export class Outbox {
+  #waiting: Reply[] = [];
+  #writing: Reply[] | null = null;
+  #bytes = 0;
+
+  /** Replies that are not settled: waiting or being written. */
+  get count(): number {
+    return this.#waiting.length + (this.#writing?.length ?? 0);
+  }
+
+  /** Their body bytes. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get isWriting(): boolean {
+    return this.#writing !== null;
+  }
+
+  get hasWaiting(): boolean {
+    return this.#waiting.length > 0;
+  }
+
+  push(reply: Reply): void {
+    this.#waiting.push(reply);
+    this.#bytes += reply.byteLength;
+  }
+
+  /**
+   * Encodes waiting replies, at least one and as many as fit into `maxBytes`, and counts them as being written.
+   * @returns the bytes to write; the caller reports the end of that write with `takeWritten`.
+   */
+  startWrite(framing: FramingName, maxBytes: number): Buffer {
+    const overhead = frameOverhead(framing);
+    let taken = 0;
+    let bytes = 0;
+    for (const reply of this.#waiting) {
+      const encoded = reply.byteLength + overhead;
+      if (taken > 0 && bytes + encoded > maxBytes) break;
+      bytes += encoded;
+      taken++;
+    }
+    const batch = this.#waiting.splice(0, taken);
+    const encoded = Buffer.allocUnsafe(bytes);
+    let offset = 0;
+    for (const reply of batch) offset = encodeFrame(framing, reply.body, encoded, offset);
+    this.#writing = batch;
+    return encoded;
+  }
+
+  /** The replies whose write has ended, well or badly. */
+  takeWritten(): Reply[] {
+    const written = this.#writing ?? [];
+    this.#writing = null;
+    for (const reply of written) this.#bytes -= reply.byteLength;
+    return written;
+  }
+
+  /** The replies no write has begun for; for when the connection ends. */
+  takeWaiting(): Reply[] {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const reply of waiting) this.#bytes -= reply.byteLength;
+    return waiting;
+  }
+}

@@ -1,0 +1,296 @@
+import type { TLSSocket } from 'node:tls';
+import type { Logger } from 'pino';
+import { AcceptorPool } from './acceptor/acceptor-pool.ts';
+import { SlotGate } from './acceptor/admission.ts';
+import type { Handshake } from './acceptor/handshake.ts';
+import { Broker } from './broker/broker.ts';
+import type { LoadedFiles } from './config/files.ts';
+import type { Config } from './config/schema.ts';
+import { Endpoint, type EndpointHost, type EndpointLimits, type Peer } from './endpoint/endpoint.ts';
+import type { Ending } from './endpoint/lifecycle.ts';
+import { LifecycleEvents } from './observability/lifecycle-events.ts';
+import type { Metrics } from './observability/metrics.ts';
+import { ConnectionIdFactory, type NodeId, randomNodeId } from './registry/connection-id.ts';
+import { LocalRegistry } from './registry/registry.ts';
+import { Router } from './registry/router.ts';
+import { TimingWheel } from './util/timing-wheel.ts';
+
+/**
+ * One gateway node: the only file that knows all its parts.
+ *
+ *   device ──TLS──► AcceptorPool ──► Endpoint ──► Producer ──► from_device ──► backend
+ *     ▲             admission,       framing,     window,                        │
+ *     │             handshakes       sequence     confirms                       │
+ *     │                                                                          ▼
+ *     └──────────── Endpoint ◄────── Router ◄──── Consumers ◄── to_device, own inbox
+ *                   resequencer,     who owns     prefetch,
+ *                   outbox           it?          ack after delivery
+ *                                     └──► Forwarder ──► another node's inbox
+ */
+/** How much a drain left behind. */
+export interface DrainResult {
+  /** Frames that were read and not confirmed when the deadline passed. */
+  readonly unconfirmedFrames: number;
+}
+
+const WHEEL_TICK_MS = 250;
+const WHEEL_SLOTS = 2_048;
+const now = () => performance.now();
+
+export class Gateway {
+  readonly nodeId: NodeId = randomNodeId();
+  readonly #config: Config;
+  readonly #metrics: Metrics;
+  readonly #log: Logger;
+  readonly #registry = new LocalRegistry<Endpoint>();
+  readonly #ids = new ConnectionIdFactory(this.nodeId);
+  readonly #events = new LifecycleEvents(this.nodeId);
+  readonly #broker: Broker;
+  readonly #acceptors: AcceptorPool;
+  readonly #host: EndpointHost;
+  readonly #deadlines: TimingWheel<Endpoint>;
+  readonly #sweep: NodeJS.Timeout;
+  /** Endpoints whose end is not complete, the registered ones included. */
+  readonly #alive = new Set<Endpoint>();
+  #onAllClosed: () => void = () => {};
+
+  constructor(config: Config, files: LoadedFiles, metrics: Metrics, log: Logger) {
+    this.#config = config;
+    this.#metrics = metrics;
+    this.#log = log.child({ node: this.nodeId });
+    this.#deadlines = new TimingWheel(WHEEL_TICK_MS, WHEEL_SLOTS, now(), (endpoint, nowMs) =>
+      endpoint.deadlinePassed(nowMs),
+    );
+    this.#sweep = setInterval(() => this.#deadlines.sweep(now()), WHEEL_TICK_MS);
+    this.#broker = this.#createBroker(files);
+    this.#host = this.#createHost();
+    this.#acceptors = this.#createAcceptors(files);
+    metrics.observe({
+      connections: () => this.#registry.size,
+      unconfirmedFrames: () => this.#broker.producer.unconfirmedFrames,
+      unconfirmedBytes: () => this.#broker.producer.unconfirmedBytes,
+    });
+  }
+
+  /** Told when the broker round trip begins or ceases to work. */
+  onBroker(listener: (works: boolean, reason: string) => void): void {
+    this.#broker.roundTrip.onChange(listener);
+  }
+
+  /** Connects to the broker, and goes on trying. */
+  connect(): void {
+    this.#broker.start();
+    this.#broker.events.publish(this.#events.node('node.up'));
+  }
+
+  /**
+   * Accepts devices; returns the port.
+   * @throws the listen error of the system
+   */
+  listen(): Promise<number> {
+    return this.#acceptors.listen();
+  }
+
+  /**
+   * Stops without loss: no new connections, close the present ones at the configured rate, hand on what they had
+   * sent, settle the replies that were taken, wait for the broker's confirms.
+   */
+  async drain(): Promise<DrainResult> {
+    const { timeoutMs } = this.#config.shutdown;
+    const deadline = new Promise<'late'>((resolve) => setTimeout(resolve, timeoutMs, 'late').unref());
+    this.#acceptors.close();
+    await Promise.race([this.#closeConnections().then(() => this.#settle()), deadline]);
+    const { unconfirmedFrames } = this.#broker.producer;
+    clearInterval(this.#sweep);
+    await Promise.race([this.#broker.stop(), deadline]);
+    return { unconfirmedFrames };
+  }
+
+  async #settle(): Promise<void> {
+    this.#broker.events.publish(this.#events.node('node.down'));
+    // Consuming goes on until every connection is closed: replies that come meanwhile get their fate at once.
+    await this.#broker.stopConsuming();
+    await this.#broker.idle();
+    // The last confirms have released the last acks, which leave at the end of the turn.
+    await new Promise(setImmediate);
+  }
+
+  /** Ends all connections, some at each tick, and resolves when the last is closed. */
+  async #closeConnections(): Promise<void> {
+    const perTick = Math.max(1, Math.round((this.#config.shutdown.closeRate * CLOSE_TICK_MS) / 1_000));
+    while (this.#registry.size > 0) {
+      let ended = 0;
+      for (const endpoint of this.#registry.targets()) {
+        if (ended++ === perTick) break;
+        endpoint.end({ reason: 'shutdown' });
+      }
+      if (this.#registry.size > 0)
+        await new Promise((resolve) => setTimeout(resolve, CLOSE_TICK_MS * jitter()));
+    }
+    if (this.#alive.size === 0) return;
+    await new Promise<void>((resolve) => {
+      this.#onAllClosed = resolve;
+    });
+  }
+
+  #established(connectionId: string, socket: TLSSocket, peer: Peer, handshakeMs: number): void {
+    const resumed = socket.isSessionReused();
+    this.#metrics.handshakeSucceeded(handshakeMs, resumed);
+    const endpoint = new Endpoint(this.#host, connectionId, socket, peer);
+    this.#alive.add(endpoint);
+    this.#registry.register(endpoint);
+    const tls = { protocol: socket.getProtocol(), cipher: socket.getCipher().name, resumed };
+    this.#broker.events.publish(this.#events.opened(endpoint, tls));
+  }
+
+  #attemptFailed(handshake: Handshake, ending: Ending): void {
+    this.#metrics.handshakeFailed(ending.reason, handshake.started);
+    this.#broker.events.publish(
+      this.#events.attemptFailed(handshake, ending, now() - handshake.acceptedAtMs),
+    );
+    if (!this.#log.isLevelEnabled('debug')) return;
+    const { connectionId, remoteAddress } = handshake;
+    this.#log.debug({ connectionId, remoteAddress, ...ending }, 'handshake failed');
+  }
+
+  #closed(endpoint: Endpoint, ending: Ending): void {
+    const durationMs = now() - endpoint.openedAtMs;
+    this.#metrics.connectionClosed(ending.reason);
+    this.#broker.events.publish(this.#events.closed(endpoint, ending, durationMs));
+    this.#alive.delete(endpoint);
+    if (this.#alive.size === 0) this.#onAllClosed();
+    if (!this.#log.isLevelEnabled('debug')) return;
+    const { connectionId, peer, framesReceived, framesSent } = endpoint;
+    this.#log.debug(
+      { connectionId, ...peer, ...ending, durationMs: Math.round(durationMs), framesReceived, framesSent },
+      'connection closed',
+    );
+  }
+
+  #createHost(): EndpointHost {
+    const metrics = this.#metrics;
+    const dirty: Endpoint[] = [];
+    const flushDirty = () => {
+      for (const endpoint of dirty.splice(0)) endpoint.flush();
+    };
+    return {
+      limits: endpointLimits(this.#config),
+      sink: this.#broker.producer,
+      deadlines: this.#deadlines,
+      now,
+      flushSoon: (endpoint) => {
+        if (dirty.length === 0) process.nextTick(flushDirty);
+        dirty.push(endpoint);
+      },
+      frameReceived: (bytes) => metrics.frameReceived(bytes),
+      framesSent: (count, bytes) => metrics.framesSent(count, bytes),
+      readsPaused: () => metrics.readsPaused(),
+      readsResumed: () => metrics.readsResumed(),
+      replyParked: (delta) => metrics.replyParked(delta),
+      gapSkipped: (endpoint, gap, waitedMs) => {
+        metrics.gapSkipped();
+        this.#broker.events.publish(this.#events.gap(endpoint, gap, waitedMs));
+        this.#log.warn(
+          { connectionId: endpoint.connectionId, ...gap, waitedMs: Math.round(waitedMs) },
+          'reply gap skipped',
+        );
+      },
+      ended: (endpoint) => this.#registry.unregister(endpoint),
+      closed: (endpoint, ending) => this.#closed(endpoint, ending),
+    };
+  }
+
+  #createAcceptors(files: LoadedFiles): AcceptorPool {
+    const { listen, tls, endpoint } = this.#config;
+    const { cert, key, clientCa } = files.tls;
+    if (cert === undefined || key === undefined) throw new TypeError('a gateway needs tls.cert and tls.key');
+    return new AcceptorPool(
+      {
+        host: listen.host,
+        port: listen.port,
+        backlog: listen.backlog,
+        handshakeTimeoutMs: tls.handshakeTimeoutMs,
+        keepAliveMs: endpoint.keepAliveMs,
+        minVersion: tls.minVersion,
+        cert,
+        key,
+        clientAuth: tls.clientAuth,
+        clientCa,
+        identity: tls.identity,
+      },
+      new SlotGate(listen.acceptors, listen.acceptQueue),
+      {
+        nextConnectionId: () => this.#ids.next(),
+        established: (id, socket, peer, handshakeMs) => this.#established(id, socket, peer, handshakeMs),
+        failed: (handshake, ending) => this.#attemptFailed(handshake, ending),
+        refused: () => this.#metrics.connectionRefused('accept_queue_full'),
+        handshakeStarted: () => this.#metrics.handshakeStarted(),
+      },
+      now,
+    );
+  }
+
+  #createBroker(files: LoadedFiles): Broker {
+    const { amqp, reply, readiness } = this.#config;
+    const names = {
+      fromDevice: amqp.fromDevice,
+      deadLetter: amqp.deadLetter,
+      toDevice: amqp.toDevice,
+      undelivered: amqp.undelivered,
+      inbox: amqp.inboxPrefix + this.nodeId,
+      events: amqp.events,
+    };
+    // The router is made with the broker's forwarder, and no reply arrives before `connect`.
+    let router: Router | undefined;
+    const broker = new Broker(
+      {
+        link: {
+          urls: amqp.url,
+          tls: defined(files.amqp),
+          heartbeatSeconds: amqp.heartbeatSeconds,
+          connectTimeoutMs: amqp.connectTimeoutMs,
+        },
+        reconnectMinMs: amqp.reconnectMinMs,
+        reconnectMaxMs: amqp.reconnectMaxMs,
+        names,
+        topology: amqp,
+        inboxPrefix: amqp.inboxPrefix,
+        producer: amqp,
+        consumers: amqp.consumers,
+        prefetch: amqp.prefetch,
+        forwardGraceMs: reply.forwardGraceMs,
+        roundTrip: readiness,
+      },
+      (delivery) => router!.route(delivery),
+      this.#metrics,
+      this.#log,
+    );
+    router = new Router(this.nodeId, this.#registry, broker.forwarder);
+    return broker;
+  }
+}
+
+const CLOSE_TICK_MS = 20;
+
+/** Half to one and a half, so that nodes that drain together do not tick together. */
+function jitter(): number {
+  return 0.5 + Math.random();
+}
+
+function endpointLimits({ listen, endpoint, reply }: Config): EndpointLimits {
+  return {
+    framing: listen.framing,
+    maxFrameBytes: listen.maxFrameBytes,
+    ...endpoint,
+    gapTimeoutMs: reply.gapTimeoutMs,
+    onGap: reply.onGap,
+    resequencer: reply,
+    maxPending: reply.maxPending,
+    maxPendingBytes: reply.maxPendingBytes,
+    writeTimeoutMs: reply.writeTimeoutMs,
+  };
+}
+
+function defined<T extends object>(fields: T): { [K in keyof T]?: NonNullable<T[K]> } {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as never;
+}

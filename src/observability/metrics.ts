@@ -1,0 +1,325 @@
+import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks';
+import {
+  Counter,
+  collectDefaultMetrics,
+  Gauge,
+  Histogram,
+  type MetricObjectWithValues,
+  Registry,
+} from 'prom-client';
+import type { LinkName } from '../broker/broker-link.ts';
+import type { CloseReason } from '../endpoint/lifecycle.ts';
+import type { ReplyOutcome } from '../reply.ts';
+
+/**
+ * Every metric of a worker: one method an event, so that the code that tells of it says what happened and this
+ * file says how it is counted. The supervisor adds the workers' up.
+ *
+ * What happens per frame is counted in plain numbers, which a scrape copies.
+ */
+export interface GaugeSources {
+  connections(): number;
+  unconfirmedFrames(): number;
+  unconfirmedBytes(): number;
+}
+
+const SECONDS = 1 / 1_000;
+const LATENCY_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+
+export class Metrics {
+  readonly #registry = new Registry();
+  #sources: GaugeSources = { connections: () => 0, unconfirmedFrames: () => 0, unconfirmedBytes: () => 0 };
+  readonly #loopDelay: IntervalHistogram = monitorEventLoopDelay({ resolution: 10 });
+
+  readonly #tally = {
+    framesReceived: 0,
+    bytesReceived: 0,
+    framesSent: 0,
+    bytesSent: 0,
+    republished: 0,
+    paused: 0,
+    parked: 0,
+    handshaking: 0,
+  };
+
+  readonly #opened = this.#counter(
+    'owsla_connections_opened_total',
+    'Connections whose TLS handshake completed.',
+  );
+  readonly #closed = this.#counter(
+    'owsla_connections_closed_total',
+    'Connections and attempts that ended, by reason.',
+    ['reason'],
+  );
+  readonly #refused = this.#counter(
+    'owsla_connections_refused_total',
+    'Sockets reset before their TLS handshake, by reason.',
+    ['reason'],
+  );
+  readonly #handshakes = this.#counter(
+    'owsla_handshakes_total',
+    'TLS handshakes that ended, by result and by whether a session was resumed.',
+    ['result', 'resumed'],
+  );
+  readonly #handshakeSeconds = this.#histogram(
+    'owsla_handshake_seconds',
+    'Time from accept to the end of a successful TLS handshake, in seconds.',
+  );
+  readonly #confirmSeconds = this.#histogram(
+    'owsla_confirm_seconds',
+    "Time from reading a frame to the broker's confirm, in seconds; one sample for each batch of confirms.",
+  );
+  readonly #replies = this.#counter(
+    'owsla_replies_total',
+    'Replies taken from the broker that were settled, by result.',
+    ['result'],
+  );
+  readonly #forwarded = this.#counter(
+    'owsla_replies_forwarded_total',
+    'Replies handed to the inbox of another node.',
+  );
+  readonly #undelivered = this.#counter(
+    'owsla_replies_undelivered_total',
+    'Replies that went to the undelivered queue, by reason.',
+    ['reason'],
+  );
+  readonly #gaps = this.#counter(
+    'owsla_reply_gaps_total',
+    'Gaps in to_device_seq that were skipped after the gap timeout.',
+  );
+  readonly #events = this.#counter('owsla_events_total', 'Lifecycle events confirmed by the broker.');
+  readonly #eventsDropped = this.#counter(
+    'owsla_events_dropped_total',
+    'Lifecycle events dropped because too many waited for the broker.',
+  );
+  readonly #linkUp = this.#gauge(
+    'owsla_broker_connected',
+    'AMQP connections that are up, by link; one of each per worker.',
+    ['link'],
+  );
+  readonly #linkBlocked = this.#gauge(
+    'owsla_broker_blocked',
+    'AMQP connections on which the broker blocks publishing, by link.',
+    ['link'],
+  );
+  readonly #reconnects = this.#counter('owsla_broker_reconnects_total', 'AMQP connections lost, by link.', [
+    'link',
+  ]);
+  readonly #ready = this.#gauge(
+    'owsla_worker_ready',
+    'Workers that are ready: they accept connections and their broker round trip works.',
+  );
+
+  constructor() {
+    collectDefaultMetrics({ register: this.#registry });
+    this.#loopDelay.enable();
+    const tally = this.#tally;
+    this.#counted('owsla_frames_received_total', 'Frames read from devices.', () => tally.framesReceived);
+    this.#counted(
+      'owsla_bytes_received_total',
+      'Body bytes of frames read from devices.',
+      () => tally.bytesReceived,
+    );
+    this.#counted('owsla_frames_sent_total', 'Replies written to devices.', () => tally.framesSent);
+    this.#counted(
+      'owsla_bytes_sent_total',
+      'Body bytes of replies written to devices.',
+      () => tally.bytesSent,
+    );
+    this.#counted(
+      'owsla_frames_republished_total',
+      'Frames published a second time after a broker channel was lost.',
+      () => tally.republished,
+    );
+    this.#measured('owsla_connections', 'Established device connections.', () => this.#sources.connections());
+    this.#measured(
+      'owsla_handshakes_in_progress',
+      'TLS handshakes that hold a slot.',
+      () => tally.handshaking,
+    );
+    this.#measured(
+      'owsla_connections_paused',
+      'Connections whose reads are paused because of backpressure.',
+      () => tally.paused,
+    );
+    this.#measured('owsla_unconfirmed_frames', 'Frames read and not confirmed by the broker.', () =>
+      this.#sources.unconfirmedFrames(),
+    );
+    this.#measured('owsla_unconfirmed_bytes', 'Body bytes of those frames.', () =>
+      this.#sources.unconfirmedBytes(),
+    );
+    this.#measured(
+      'owsla_replies_parked',
+      'Replies parked behind a missing to_device_seq.',
+      () => tally.parked,
+    );
+    this.#eventLoopDelay();
+    this.#ready.set(0);
+    for (const link of ['publish', 'consume', 'forward'] as const) {
+      this.#linkUp.set({ link }, 0);
+      this.#linkBlocked.set({ link }, 0);
+    }
+  }
+
+  /** Where the gauges look when they are scraped. */
+  observe(sources: GaugeSources): void {
+    this.#sources = sources;
+  }
+
+  /** All values, in the form in which the supervisor aggregates them. */
+  snapshot(): Promise<MetricObjectWithValues<never>[]> {
+    return this.#registry.getMetricsAsJSON() as Promise<never>;
+  }
+
+  // ── connections ──────────────────────────────────────────────────────────────────────────────────────────
+
+  handshakeStarted(): void {
+    this.#tally.handshaking++;
+  }
+
+  handshakeSucceeded(durationMs: number, resumed: boolean): void {
+    this.#tally.handshaking--;
+    this.#opened.inc();
+    this.#handshakes.inc({ result: 'ok', resumed: String(resumed) });
+    this.#handshakeSeconds.observe(durationMs * SECONDS);
+  }
+
+  /** @param started false when it failed while it waited for a slot */
+  handshakeFailed(reason: CloseReason, started: boolean): void {
+    if (started) this.#tally.handshaking--;
+    this.#handshakes.inc({ result: reason, resumed: 'false' });
+    this.#closed.inc({ reason });
+  }
+
+  connectionRefused(reason: string): void {
+    this.#refused.inc({ reason });
+  }
+
+  connectionClosed(reason: CloseReason): void {
+    this.#closed.inc({ reason });
+  }
+
+  readsPaused(): void {
+    this.#tally.paused++;
+  }
+
+  readsResumed(): void {
+    this.#tally.paused--;
+  }
+
+  // ── frames and replies ───────────────────────────────────────────────────────────────────────────────────
+
+  frameReceived(bytes: number): void {
+    this.#tally.framesReceived++;
+    this.#tally.bytesReceived += bytes;
+  }
+
+  framesSent(count: number, bytes: number): void {
+    this.#tally.framesSent += count;
+    this.#tally.bytesSent += bytes;
+  }
+
+  frameConfirmed(latencyMs: number): void {
+    this.#confirmSeconds.observe(latencyMs * SECONDS);
+  }
+
+  frameRepublished(): void {
+    this.#tally.republished++;
+  }
+
+  replySettled(outcome: ReplyOutcome | 'forwarded'): void {
+    if (outcome === 'delivered' || outcome === 'duplicate') {
+      this.#replies.inc({ result: outcome });
+    } else if (outcome === 'forwarded') {
+      this.#replies.inc({ result: outcome });
+      this.#forwarded.inc();
+    } else {
+      this.#replies.inc({ result: 'undelivered' });
+      this.#undelivered.inc({ reason: outcome });
+    }
+  }
+
+  replyParked(delta: number): void {
+    this.#tally.parked += delta;
+  }
+
+  gapSkipped(): void {
+    this.#gaps.inc();
+  }
+
+  // ── broker ───────────────────────────────────────────────────────────────────────────────────────────────
+
+  eventPublished(): void {
+    this.#events.inc();
+  }
+
+  eventDropped(): void {
+    this.#eventsDropped.inc();
+  }
+
+  linkConnected(link: LinkName): void {
+    this.#linkUp.set({ link }, 1);
+  }
+
+  linkLost(link: LinkName): void {
+    this.#linkUp.set({ link }, 0);
+    this.#linkBlocked.set({ link }, 0);
+    this.#reconnects.inc({ link });
+  }
+
+  linkBlocked(link: LinkName, blocked: boolean): void {
+    this.#linkBlocked.set({ link }, blocked ? 1 : 0);
+  }
+
+  readyChanged(ready: boolean): void {
+    this.#ready.set(ready ? 1 : 0);
+  }
+
+  // ── how they are made ────────────────────────────────────────────────────────────────────────────────────
+
+  #counter<L extends string>(name: string, help: string, labelNames: L[] = []): Counter<L> {
+    return new Counter({ name, help, labelNames, registers: [this.#registry] });
+  }
+
+  #gauge<L extends string>(name: string, help: string, labelNames: L[] = []): Gauge<L> {
+    return new Gauge({ name, help, labelNames, registers: [this.#registry] });
+  }
+
+  #histogram(name: string, help: string): Histogram {
+    return new Histogram({ name, help, buckets: LATENCY_BUCKETS, registers: [this.#registry] });
+  }
+
+  #counted(name: string, help: string, value: () => number): void {
+    const collect = function (this: Counter) {
+      this.reset();
+      this.inc(value());
+    };
+    new Counter({ name, help, registers: [this.#registry], collect });
+  }
+
+  #measured(name: string, help: string, value: () => number): void {
+    const collect = function (this: Gauge) {
+      this.set(value());
+    };
+    new Gauge({ name, help, registers: [this.#registry], collect });
+  }
+
+  /** The worst worker's delay since the last scrape. */
+  #eventLoopDelay(): void {
+    const delay = this.#loopDelay;
+    const NANOSECONDS = 1e-9;
+    new Gauge({
+      name: 'owsla_event_loop_delay_seconds',
+      help: "Event-loop delay since the last scrape in seconds: the worst worker's median, 99th percentile and maximum.",
+      labelNames: ['quantile'],
+      aggregator: 'max',
+      registers: [this.#registry],
+      collect() {
+        this.set({ quantile: '0.5' }, delay.percentile(50) * NANOSECONDS);
+        this.set({ quantile: '0.99' }, delay.percentile(99) * NANOSECONDS);
+        this.set({ quantile: '1' }, delay.max * NANOSECONDS);
+        delay.reset();
+      },
+    });
+  }
+}

@@ -1,0 +1,29 @@
+/** Why a reply did not reach its device; the `reason` header of a message in the undelivered queue. */
+export type UndeliveredReason =
+  | 'not_connected'
+  | 'expired'
+  | 'stale_sequence'
+  | 'reorder_overflow'
+  | 'slow_consumer'
+  | 'bad_headers'
+  | 'connection_closed';
+
+/** What became of a reply. A duplicate is one whose number the device has already had. */
+export type ReplyOutcome = 'delivered' | 'duplicate' | UndeliveredReason;
+
+/**
+ * One reply to a device, as the endpoint sees it. Whoever holds it must settle it exactly once; until then the
+ * broker keeps the message.
+ */
+export interface Reply {
+  readonly body: Buffer;
+  readonly byteLength: number;
+  /** Place in the order of this connection's replies; absent: deliver at once. */
+  readonly toDeviceSeq: number | undefined;
+  /** Wall-clock time in ms after which the reply must not be delivered. */
+  readonly expiresAtMs: number | undefined;
+  /** Copies the body out of the network buffer it is a view of; called when the reply has to wait. */
+  detach(): void;
+  /** @param detail for a person who reads the undelivered message: what was wrong, and what was expected */
+  settle(outcome: ReplyOutcome, detail?: string): void;
+}

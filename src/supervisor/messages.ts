@@ -1,0 +1,19 @@
+import type { MetricObject } from 'prom-client';
+import type { LoadedFiles } from '../config/files.ts';
+import type { Config } from '../config/schema.ts';
+
+/** What the supervisor says to a worker. */
+export type ToWorker =
+  | { type: 'start'; index: number; config: Config; files: LoadedFiles }
+  | { type: 'drain' }
+  | { type: 'snapshot'; id: number };
+
+/** What a worker says to the supervisor. */
+export type FromWorker =
+  /** Loaded, and waiting for `start`. */
+  | { type: 'loaded' }
+  | { type: 'status'; ready: boolean; reason: string }
+  | { type: 'snapshot'; id: number; metrics: MetricObject[] }
+  /** Starting again would fail in the same way. */
+  | { type: 'fatal'; message: string }
+  | { type: 'drained'; unconfirmedFrames: number };

@@ -1,0 +1,206 @@
+import cluster from 'node:cluster';
+import { availableParallelism } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import type { FastifyInstance } from 'fastify';
+import type { Logger } from 'pino';
+import { AggregatorRegistry, Counter, Gauge, Registry } from 'prom-client';
+import { messageOf } from '../broker/broker-error.ts';
+import type { LoadedFiles } from '../config/files.ts';
+import type { Config } from '../config/schema.ts';
+import { createLogger } from '../observability/logger.ts';
+import { Backoff } from '../util/backoff.ts';
+import { createAdminServer } from './admin-server.ts';
+import { RestartIntensity } from './restart-intensity.ts';
+import { WorkerSlot } from './worker-slot.ts';
+
+/**
+ * The primary process: forks the workers, restarts those that crash, and gives up when that does not help; serves
+ * the admin port and drives the shutdown. It carries no traffic.
+ *
+ *   starting ──► running ──SIGTERM──► draining ──► stopped
+ *                   └──too many crashes, or one that would repeat──► draining
+ */
+export async function runSupervisor(config: Config, files: LoadedFiles): Promise<number> {
+  return new Supervisor(config, files).run();
+}
+
+/** What a drain may take beyond its own deadline before the worker is killed. */
+const KILL_AFTER_MS = 3_000;
+
+class Supervisor {
+  readonly #config: Config;
+  readonly #log: Logger;
+  readonly #slots: WorkerSlot[] = [];
+  readonly #intensity: RestartIntensity;
+  readonly #backoff: Backoff;
+  readonly #admin: FastifyInstance;
+  readonly #own = new Registry();
+  readonly #restarts: Counter;
+  #phase: 'running' | 'draining' | 'stopped' = 'running';
+  #wasReady = false;
+  #exitCode = 0;
+  #stopped: () => void = () => {};
+
+  constructor(config: Config, files: LoadedFiles) {
+    this.#config = config;
+    this.#log = createLogger(config.log.level, { pid: process.pid });
+    const { maxRestarts, windowMs, backoffMinMs, backoffMaxMs } = config.restart;
+    this.#intensity = new RestartIntensity(maxRestarts, windowMs);
+    this.#backoff = new Backoff(backoffMinMs, backoffMaxMs);
+    const workers = config.workers === 0 ? availableParallelism() : config.workers;
+    for (let index = 0; index < workers; index++) {
+      this.#slots.push(
+        new WorkerSlot(
+          { type: 'start', index, config, files },
+          {
+            statusChanged: () => this.#statusChanged(),
+            fatal: (message) => this.#giveUp(message),
+            exited: (slot, code, signal, asked) => this.#exited(slot, code, signal, asked),
+          },
+        ),
+      );
+    }
+    this.#restarts = new Counter({
+      name: 'owsla_worker_restarts_total',
+      help: 'Workers that were started again after a crash.',
+      registers: [this.#own],
+    });
+    const slots = this.#slots;
+    new Gauge({
+      name: 'owsla_workers',
+      help: 'Worker processes that are running.',
+      registers: [this.#own],
+      collect() {
+        this.set(slots.filter((slot) => slot.isRunning).length);
+      },
+    });
+    this.#admin = createAdminServer({ readiness: () => this.#readiness(), metrics: () => this.#metrics() });
+  }
+
+  /** Resolves with the exit code when everything has stopped. */
+  async run(): Promise<number> {
+    const { host, port } = this.#config.admin;
+    try {
+      await this.#admin.listen({ host, port });
+    } catch (error) {
+      this.#log.fatal(`cannot serve the admin port ${host}:${port}: ${messageOf(error)}`);
+      return 1;
+    }
+    const stopped = new Promise<void>((resolve) => {
+      this.#stopped = resolve;
+    });
+    process.on('SIGTERM', this.#signalled);
+    process.on('SIGINT', this.#signalled);
+    cluster.schedulingPolicy = cluster.SCHED_NONE;
+    cluster.setupPrimary({ exec: workerProgram() });
+    const { listen } = this.#config;
+    this.#log.info(
+      { workers: this.#slots.length, listen: `${listen.host}:${listen.port}`, admin: `${host}:${port}` },
+      'starting',
+    );
+    for (const slot of this.#slots) slot.spawn();
+    await stopped;
+    await this.#admin.close();
+    const unconfirmedFrames = this.#slots.reduce((sum, slot) => sum + slot.unconfirmedFrames, 0);
+    if (unconfirmedFrames > 0) {
+      this.#log.error({ unconfirmedFrames }, 'stopped with frames that the broker has not confirmed');
+      this.#exitCode ||= 1;
+    } else {
+      this.#log.info('stopped');
+    }
+    return this.#exitCode;
+  }
+
+  readonly #signalled = (signal: NodeJS.Signals): void => {
+    if (this.#phase === 'running') {
+      void this.#drain(signal);
+      return;
+    }
+    this.#log.warn({ signal }, 'second signal: stopping at once');
+    this.#exitCode = 1;
+    for (const slot of this.#slots) slot.kill();
+  };
+
+  /** Not ready first, so that a load balancer notices; then no new connections; then the old ones, gently. */
+  async #drain(cause: string): Promise<void> {
+    this.#phase = 'draining';
+    const { notReadyMs, timeoutMs } = this.#config.shutdown;
+    this.#log.info({ cause, connectionsCloseAfterMs: notReadyMs, deadlineMs: timeoutMs }, 'draining');
+    this.#statusChanged();
+    if (this.#exitCode === 0) await new Promise((resolve) => setTimeout(resolve, notReadyMs));
+    for (const slot of this.#slots) slot.drain();
+    this.#stopIfDone();
+    setTimeout(() => {
+      for (const slot of this.#slots) {
+        if (!slot.isRunning) continue;
+        this.#log.error({ worker: slot.index }, 'worker did not drain in time: killed');
+        this.#exitCode ||= 1;
+        slot.kill();
+      }
+    }, timeoutMs + KILL_AFTER_MS).unref();
+  }
+
+  #giveUp(message: string): void {
+    if (this.#phase !== 'running') return;
+    this.#log.fatal(message);
+    this.#exitCode = 1;
+    void this.#drain('giving up');
+  }
+
+  #exited(slot: WorkerSlot, code: number | null, signal: string | null, asked: boolean): void {
+    if (this.#phase !== 'running') {
+      if (!asked || signal !== null) this.#exitCode ||= 1;
+      this.#stopIfDone();
+      return;
+    }
+    const { maxRestarts, windowMs } = this.#config.restart;
+    this.#log.error({ worker: slot.index, code, signal }, 'worker exited');
+    if (!this.#intensity.allows(performance.now())) {
+      this.#giveUp(`more than ${maxRestarts} worker exits within ${windowMs} ms: giving up`);
+      return;
+    }
+    if (this.#intensity.recent === 1) this.#backoff.reset();
+    const waitMs = this.#backoff.nextMs();
+    setTimeout(() => {
+      if (this.#phase !== 'running') return;
+      this.#restarts.inc();
+      slot.spawn();
+    }, waitMs);
+  }
+
+  #stopIfDone(): void {
+    if (this.#phase !== 'draining' || this.#slots.some((slot) => slot.isRunning)) return;
+    this.#phase = 'stopped';
+    this.#stopped();
+  }
+
+  #readiness() {
+    const workers = this.#slots.map((slot) => slot.status);
+    return { ready: this.#phase === 'running' && workers.every((worker) => worker.ready), workers };
+  }
+
+  #statusChanged(): void {
+    const { ready, workers } = this.#readiness();
+    if (ready === this.#wasReady) return;
+    this.#wasReady = ready;
+    if (ready) this.#log.info({ workers: workers.length }, 'ready');
+    else if (this.#phase === 'running') {
+      this.#log.warn({ workers: workers.filter((worker) => !worker.ready) }, 'not ready');
+    }
+  }
+
+  async #metrics(): Promise<{ contentType: string; body: string }> {
+    const snapshots = await Promise.all([
+      this.#own.getMetricsAsJSON(),
+      ...this.#slots.map((slot) => slot.snapshot()),
+    ]);
+    const registry = AggregatorRegistry.aggregate(snapshots as object[]);
+    return { contentType: registry.contentType, body: await registry.metrics() };
+  }
+}
+
+/** Beside this file's folder, with the extension that this file runs with: .ts in development, .js when built. */
+function workerProgram(): string {
+  const extension = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
+  return fileURLToPath(new URL(`../worker${extension}`, import.meta.url));
+}

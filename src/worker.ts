@@ -1,0 +1,109 @@
+import cluster from 'node:cluster';
+import type { Logger } from 'pino';
+import { messageOf } from './broker/broker-error.ts';
+import { Gateway } from './gateway.ts';
+import { createLogger } from './observability/logger.ts';
+import { Metrics } from './observability/metrics.ts';
+import type { FromWorker, ToWorker } from './supervisor/messages.ts';
+
+/** One worker process: a gateway node, started, asked and drained by the supervisor over IPC. */
+class Worker {
+  readonly #gateway: Gateway;
+  readonly #metrics = new Metrics();
+  readonly #log: Logger;
+  readonly #address: string;
+  #listening: 'not yet' | 'under way' | 'yes' = 'not yet';
+  #brokerWorks = false;
+  #reason = 'connecting to the broker';
+  #draining = false;
+  #ready = false;
+
+  constructor({ index, config, files }: Extract<ToWorker, { type: 'start' }>) {
+    this.#log = createLogger(config.log.level, { pid: process.pid, worker: index });
+    this.#address = `${config.listen.host}:${config.listen.port}`;
+    this.#gateway = new Gateway(config, files, this.#metrics, this.#log);
+    this.#gateway.onBroker((works, reason) => {
+      this.#brokerWorks = works;
+      this.#reason = reason;
+      // Devices are let in once their lines have somewhere to go; a broker that goes away later holds them back.
+      if (works && this.#listening === 'not yet') void this.#listen();
+      this.#report();
+    });
+  }
+
+  start(): void {
+    this.#gateway.connect();
+    this.#report();
+  }
+
+  async snapshot(id: number): Promise<void> {
+    send({ type: 'snapshot', id, metrics: await this.#metrics.snapshot() });
+  }
+
+  async drain(): Promise<void> {
+    if (this.#draining) return;
+    this.#draining = true;
+    this.#reason = 'draining';
+    this.#report();
+    const { unconfirmedFrames } = await this.#gateway.drain();
+    if (unconfirmedFrames > 0) {
+      this.#log.error(
+        { unconfirmedFrames },
+        "drain deadline passed: frames were left without the broker's confirm",
+      );
+    }
+    send({ type: 'drained', unconfirmedFrames }, () => process.exit(unconfirmedFrames > 0 ? 1 : 0));
+  }
+
+  async #listen(): Promise<void> {
+    this.#listening = 'under way';
+    try {
+      const port = await this.#gateway.listen();
+      this.#listening = 'yes';
+      this.#log.info({ port }, 'listening');
+      this.#report();
+    } catch (error) {
+      send({ type: 'fatal', message: `cannot listen on ${this.#address}: ${messageOf(error)}` });
+    }
+  }
+
+  #report(): void {
+    const ready = this.#brokerWorks && this.#listening === 'yes' && !this.#draining;
+    if (ready !== this.#ready) this.#metrics.readyChanged(ready);
+    this.#ready = ready;
+    send({ type: 'status', ready, reason: this.#reason });
+  }
+}
+
+function send(message: FromWorker, sent: () => void = () => {}): void {
+  // Without a supervisor there is nobody to tell.
+  if (process.connected) process.send!(message, undefined, undefined, sent);
+  else sent();
+}
+
+let worker: Worker | undefined;
+
+const drainOrExit = () => {
+  if (worker === undefined) process.exit(0);
+  void worker.drain();
+};
+
+process.on('message', (message: ToWorker) => {
+  if (message.type === 'start') {
+    worker = new Worker(message);
+    worker.start();
+  } else if (message.type === 'drain') {
+    drainOrExit();
+  } else {
+    void worker?.snapshot(message.id);
+  }
+});
+
+// A terminal sends SIGINT to every process of the group; the supervisor decides what becomes of it.
+process.on('SIGINT', () => {});
+process.on('SIGTERM', drainOrExit);
+// The supervisor is gone. Node would exit at once; what was read is handed on first.
+if (cluster.worker !== undefined) cluster.worker.exitedAfterDisconnect = true;
+process.on('disconnect', drainOrExit);
+
+send({ type: 'loaded' });
