@@ -6,6 +6,7 @@ export type UndeliveredReason =
   | 'reorder_overflow'
   | 'slow_consumer'
   | 'bad_headers'
+  | 'bad_body'
   | 'connection_closed';
 
 /** What became of a reply. A duplicate is one whose number the device has already had. */

@@ -92,13 +92,20 @@ export class BrokerLink {
         // One that is lost as soon as it is made must not be retried at full speed.
         if (performance.now() - connectedAtMs > this.#options.heartbeatSeconds * 1_000) this.#backoff.reset();
       } catch (error) {
-        this.#log.warn(
-          { broker: maskUrl(url), attempt: this.#backoff.failures + 1, reason: messageOf(error) },
-          'broker connection failed',
-        );
+        this.#logFailure(url, error);
       }
       if (!this.#stopped) await this.#pause(this.#backoff.nextMs());
     }
+  }
+
+  /** The first failure and then ever rarer ones: a broker that is away for hours must not fill the log. */
+  #logFailure(url: string, error: unknown): void {
+    const attempt = this.#backoff.failures + 1;
+    if (this.#stopped || !Number.isInteger(Math.log2(attempt))) return;
+    this.#log.warn(
+      { broker: maskUrl(url), attempt, reason: messageOf(error) },
+      'broker connection failed, trying again',
+    );
   }
 
   async #connect(url: string): Promise<ChannelModel> {

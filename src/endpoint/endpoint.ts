@@ -4,10 +4,10 @@ import type { Reply } from '../reply.ts';
 import type { TimingWheel, WheelEntry } from '../util/timing-wheel.ts';
 import {
   createDecoder,
+  encodingProblem,
   type FrameDecoder,
   FrameTooLargeError,
   type FramingName,
-  maxEncodableBytes,
 } from './framing.ts';
 import { type CloseReason, type ConnectionState, type Ending, OPEN, transition } from './lifecycle.ts';
 import { Outbox } from './outbox.ts';
@@ -315,15 +315,6 @@ export class Endpoint implements FrameSource, WheelEntry {
       reply.settle('connection_closed', `connection ended: ${this.#state.ending.reason}`);
       return;
     }
-    const { limits } = this.#host;
-    const largest = maxEncodableBytes(limits.framing);
-    if (reply.byteLength > largest) {
-      reply.settle(
-        'bad_headers',
-        `body of ${reply.byteLength} bytes, framing ${limits.framing} carries at most ${largest}`,
-      );
-      return;
-    }
     if (reply.toDeviceSeq === undefined) this.#enqueue(reply);
     else this.#deliverInOrder(reply, reply.toDeviceSeq);
   }
@@ -390,6 +381,7 @@ export class Endpoint implements FrameSource, WheelEntry {
     this.#parkedReported = parked;
   }
 
+  /** The reply's turn has come; one that cannot be delivered gives its place in the order up. */
   #enqueue(reply: Reply): void {
     if (reply.expiresAtMs !== undefined && Date.now() >= reply.expiresAtMs) {
       reply.settle('expired', `expires_at ${reply.expiresAtMs} has passed`);
@@ -397,6 +389,11 @@ export class Endpoint implements FrameSource, WheelEntry {
     }
     if (this.#state.phase !== 'open') {
       reply.settle('connection_closed', `connection ended: ${this.#state.ending.reason}`);
+      return;
+    }
+    const problem = encodingProblem(this.#host.limits.framing, reply.body);
+    if (problem !== undefined) {
+      reply.settle('bad_body', problem);
       return;
     }
     this.#outbox ??= new Outbox();

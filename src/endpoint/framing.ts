@@ -41,9 +41,18 @@ export function frameOverhead(framing: FramingName): number {
   return framing === 'line' ? 1 : PREFIX_BYTES[framing];
 }
 
-/** The longest body a frame of this framing can carry to a device. */
-export function maxEncodableBytes(framing: FramingName): number {
-  return framing === 'line' ? Number.MAX_SAFE_INTEGER : 2 ** (8 * PREFIX_BYTES[framing]) - 1;
+/** Why a body cannot be sent as one frame, or `undefined` when it can. */
+export function encodingProblem(framing: FramingName, body: Buffer): string | undefined {
+  if (framing === 'line') {
+    const at = body.indexOf(LF);
+    return at === -1
+      ? undefined
+      : `body has a line feed at byte ${at}: the device would read it as several lines`;
+  }
+  const largest = 2 ** (8 * PREFIX_BYTES[framing]) - 1;
+  return body.length <= largest
+    ? undefined
+    : `body of ${body.length} bytes, framing ${framing} carries at most ${largest}`;
 }
 
 /** Writes one frame into `target` at `offset` and returns the offset behind it. */
