@@ -53,6 +53,7 @@ export class Gateway {
   /** Endpoints whose end is not complete, the registered ones included. */
   readonly #alive = new Set<Endpoint>();
   #onAllClosed: () => void = () => {};
+  #acceptFailureQuietUntilMs = 0;
 
   constructor(config: Config, files: LoadedFiles, metrics: Metrics, log: Logger) {
     this.#config = config;
@@ -143,6 +144,15 @@ export class Gateway {
     this.#broker.events.publish(this.#events.opened(endpoint, tls));
   }
 
+  /** Comes once for each connection that could not be had: counted each time, logged once in a while. */
+  #acceptFailed(error: NodeJS.ErrnoException): void {
+    const reason = error.code ?? 'accept_failed';
+    this.#metrics.connectionRefused(reason);
+    if (now() < this.#acceptFailureQuietUntilMs) return;
+    this.#acceptFailureQuietUntilMs = now() + ACCEPT_FAILURE_QUIET_MS;
+    this.#log.error({ reason, connections: this.#registry.size }, 'cannot accept a connection');
+  }
+
   #attemptFailed(handshake: Handshake, ending: Ending): void {
     this.#metrics.handshakeFailed(ending.reason, handshake.started);
     this.#broker.events.publish(
@@ -224,6 +234,7 @@ export class Gateway {
         established: (id, socket, peer, handshakeMs) => this.#established(id, socket, peer, handshakeMs),
         failed: (handshake, ending) => this.#attemptFailed(handshake, ending),
         refused: () => this.#metrics.connectionRefused('accept_queue_full'),
+        acceptFailed: (error) => this.#acceptFailed(error),
         handshakeStarted: () => this.#metrics.handshakeStarted(),
       },
       now,
@@ -271,6 +282,7 @@ export class Gateway {
 }
 
 const CLOSE_TICK_MS = 20;
+const ACCEPT_FAILURE_QUIET_MS = 10_000;
 
 /** Half to one and a half, so that nodes that drain together do not tick together. */
 function jitter(): number {

@@ -36,6 +36,8 @@ export interface AcceptorHandlers {
   established(connectionId: string, socket: TLSSocket, peer: Peer, handshakeMs: number): void;
   failed(handshake: Handshake, ending: Ending): void;
   refused(): void;
+  /** The system could not accept a connection: EMFILE, ENFILE, ENOBUFS, … */
+  acceptFailed(error: NodeJS.ErrnoException): void;
   handshakeStarted(): void;
 }
 
@@ -101,6 +103,8 @@ export class AcceptorPool {
       this.#listener.once('error', reject);
       this.#listener.listen({ host, port, backlog }, () => {
         this.#listener.off('error', reject);
+        // From here on an error is one of accept: a descriptor limit, say. The listener goes on.
+        this.#listener.on('error', (error) => this.#handlers.acceptFailed(error));
         const address = this.#listener.address();
         resolve(typeof address === 'object' && address !== null ? address.port : port);
       });
