@@ -55,13 +55,18 @@ export function int64(value: number): { '!': 'int64'; value: number } {
 }
 
 /**
- * Headers that were received, in a form that can be sent again: the client reads 64-bit integers as doubles and
- * then refuses those it rounded up past their range. What is too large to fit beside our own headers is left out.
+ * Headers that were received, in a form that can be sent again. Whatever a stranger has put into them, the client
+ * must be able to encode it: a message that cannot be sent would be tried for ever and hold up those behind it.
+ * Where all headers together are too large, those of the contract are kept.
  */
 export function resendableHeaders(headers: MessagePropertyHeaders | undefined): Record<string, unknown> {
-  const copy = resendable(headers ?? {}) as Record<string, unknown>;
+  const copy = resendableTable(headers ?? {}, 0);
   for (const name of LEFT_OUT) delete copy[name];
-  return JSON.stringify(copy).length > MAX_HEADER_CHARACTERS ? { headers_dropped: true } : copy;
+  if (fits(copy)) return copy;
+  const contract = Object.fromEntries(
+    CONTRACT.filter((name) => name in copy).map((name) => [name, copy[name]]),
+  );
+  return { ...(fits(contract) ? contract : {}), headers_dropped: true };
 }
 
 /** Tells a forward that came back apart from others; says nothing to anyone else. */
@@ -70,45 +75,77 @@ export const FORWARD_ID_HEADER = 'owsla_forward';
 /** RabbitMQ routes a message to what CC and BCC name as well: sending them again would deliver again. */
 const LEFT_OUT = ['CC', 'BCC', FORWARD_ID_HEADER];
 
-/** Half of the smallest frame size that brokers are run with; headers cannot be split over frames. */
-const MAX_HEADER_CHARACTERS = 65_536;
+const CONTRACT = ['connection_id', 'device_id', 'to_device_seq', 'expires_at', 'receipt'];
 
-function resendable(value: unknown): unknown {
-  if (typeof value === 'number')
-    return Number.isInteger(value) && !Number.isSafeInteger(value) ? { '!': 'double', value } : value;
+/**
+ * The client encodes a message's headers in a buffer of 65,536 bytes and fails beyond that. AMQP's encoding is at
+ * most 5/3 as long as JSON's (for an array of empty strings), which leaves room for headers of our own.
+ */
+const MAX_HEADER_JSON_BYTES = 32_768;
+
+function fits(headers: Record<string, unknown>): boolean {
+  return Buffer.byteLength(JSON.stringify(headers)) <= MAX_HEADER_JSON_BYTES;
+}
+
+/** Tables in tables further down are left out; the client's recursion overflows the stack at some thousands. */
+const MAX_DEPTH = 64;
+/** Of names and of properties: AMQP's short strings. */
+const MAX_SHORT_STRING_BYTES = 255;
+
+function resendable(value: unknown, depth: number): unknown {
+  // The client takes some fractions, NaN and what it rounded past 2^63 for 64-bit integers, and then refuses them.
+  if (typeof value === 'number') return Number.isSafeInteger(value) ? value : { '!': 'double', value };
   if (value === null || typeof value !== 'object' || Buffer.isBuffer(value)) return value;
-  if (Array.isArray(value)) return value.map(resendable);
-  if ('!' in value) return value;
-  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, resendable(inner)]));
+  if (depth === MAX_DEPTH) return null;
+  if (Array.isArray(value)) return value.map((inner) => resendable(inner, depth + 1));
+  const table = value as Record<string, unknown>;
+  if (table['!'] === 'timestamp' && typeof table.value === 'number')
+    return isUnsigned(table.value, Number.MAX_SAFE_INTEGER) ? table : resendable(table.value, depth);
+  return table['!'] === 'decimal' && isDecimal(table.value) ? table : resendableTable(table, depth);
+}
+
+/** Without the key `!`, which the client takes for the name of a type, and without names it could not write. */
+function resendableTable(table: object, depth: number): Record<string, unknown> {
+  const entries = Object.entries(table).filter(([name]) => name !== '!' && isShortString(name));
+  return Object.fromEntries(entries.map(([name, inner]) => [name, resendable(inner, depth + 1)]));
+}
+
+function isDecimal(value: unknown): boolean {
+  const { places, digits } = (value ?? {}) as { places?: unknown; digits?: unknown };
+  return isUnsigned(places, 0xff) && isUnsigned(digits, 0xffff_ffff);
+}
+
+function isUnsigned(value: unknown, max: number): boolean {
+  return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= max;
+}
+
+/** Bytes that are no UTF-8 grow when they are read as text. */
+function isShortString(text: string): boolean {
+  return Buffer.byteLength(text) <= MAX_SHORT_STRING_BYTES;
 }
 
 /**
  * Properties that were received, for sending the message on. Not among them: `expiration`, or the copy would
- * vanish where it is to be kept, and `userId`, which the broker accepts from its owner alone.
+ * vanish where it is to be kept, `userId`, which the broker accepts from its owner alone, and what the client
+ * could not encode.
  */
 export function resendableProperties({ properties }: Message): Options.Publish {
-  const {
-    contentType,
-    contentEncoding,
-    priority,
-    correlationId,
-    replyTo,
-    messageId,
-    timestamp,
-    type,
-    appId,
-  } = properties;
+  const { timestamp } = properties;
   return {
-    contentType,
-    contentEncoding,
-    priority,
-    correlationId,
-    replyTo,
-    messageId,
-    timestamp,
-    type,
-    appId,
+    contentType: shortString(properties.contentType),
+    contentEncoding: shortString(properties.contentEncoding),
+    priority: properties.priority,
+    correlationId: shortString(properties.correlationId),
+    replyTo: shortString(properties.replyTo),
+    messageId: shortString(properties.messageId),
+    timestamp: isUnsigned(timestamp, Number.MAX_SAFE_INTEGER) ? timestamp : undefined,
+    type: shortString(properties.type),
+    appId: shortString(properties.appId),
     persistent: true,
     mandatory: true,
   };
+}
+
+function shortString(text: string | undefined): string | undefined {
+  return text === undefined || isShortString(text) ? text : undefined;
 }

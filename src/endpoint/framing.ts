@@ -207,7 +207,10 @@ class PrefixDecoder implements FrameDecoder {
   }
 
   next(): Buffer | undefined {
-    if (this.#unread.length < this.#prefix) return undefined;
+    if (this.#unread.length < this.#prefix) {
+      this.#unread.compact();
+      return undefined;
+    }
     const length = this.#unread.readUIntBE(this.#prefix);
     if (length > this.#maxFrameBytes) throw new FrameTooLargeError(this.#maxFrameBytes, length);
     if (this.#unread.length < this.#prefix + length) {

@@ -104,10 +104,14 @@ export class Resequencer<T extends Parkable> {
     return item;
   }
 
-  /** Puts a newer copy in the place of a parked one and returns the older copy. */
+  /**
+   * Puts a newer copy in the place of a parked one and returns the older copy; or returns the newer one, when it
+   * is larger and there is no room for it.
+   */
   replaceParked(seq: number, item: T): T | undefined {
     const older = this.#parked?.get(seq);
     if (older === undefined) return undefined;
+    if (this.#parkedBytes + item.byteLength - older.byteLength > this.#limits.maxParkedBytes) return item;
     this.#parked!.set(seq, item);
     this.#parkedBytes += item.byteLength - older.byteLength;
     return older;

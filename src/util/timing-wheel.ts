@@ -22,6 +22,8 @@ export interface WheelEntry {
 
 export class TimingWheel<E extends WheelEntry> {
   readonly #tickMs: number;
+  readonly #slotCount: number;
+  /** The slots, and behind them the list that a sweep holds entries in. */
   readonly #slots: (WheelEntry | null)[];
   readonly #expire: (entry: E, nowMs: number) => void;
   #cursor: number;
@@ -33,7 +35,8 @@ export class TimingWheel<E extends WheelEntry> {
    */
   constructor(tickMs: number, slotCount: number, startMs: number, expire: (entry: E, nowMs: number) => void) {
     this.#tickMs = tickMs;
-    this.#slots = new Array(slotCount).fill(null);
+    this.#slotCount = slotCount;
+    this.#slots = new Array(slotCount + 1).fill(null);
     this.#expire = expire;
     this.#cursor = Math.floor(startMs / tickMs);
   }
@@ -44,7 +47,10 @@ export class TimingWheel<E extends WheelEntry> {
     entry.wheelDueMs = dueMs;
     // The tick that has fully passed once `dueMs` is reached; never one that was already swept.
     const tick = Math.max(Math.ceil(dueMs / this.#tickMs), this.#cursor + 1);
-    const slot = tick % this.#slots.length;
+    this.#link(entry, tick % this.#slotCount);
+  }
+
+  #link(entry: WheelEntry, slot: number): void {
     const head = this.#slots[slot] ?? null;
     entry.wheelSlot = slot;
     entry.wheelNext = head;
@@ -67,21 +73,27 @@ export class TimingWheel<E extends WheelEntry> {
   /** Expires all that is due at `nowMs`. A long pause costs at most one revolution. */
   sweep(nowMs: number): void {
     const last = Math.floor(nowMs / this.#tickMs);
-    const first = Math.max(this.#cursor + 1, last - this.#slots.length + 1);
+    const first = Math.max(this.#cursor + 1, last - this.#slotCount + 1);
     for (let tick = first; tick <= last; tick++) {
       this.#cursor = tick;
-      this.#sweepSlot(tick % this.#slots.length, nowMs);
+      this.#sweepSlot(tick % this.#slotCount, last * this.#tickMs, nowMs);
     }
   }
 
-  /** Takes entries from the head until the slot is empty, so that `expire` may arm or disarm any of them. */
-  #sweepSlot(slot: number, nowMs: number): void {
-    const later: E[] = [];
+  /**
+   * Takes entries from the head until the slot is empty, so that `expire` may arm or disarm any of them; those of
+   * a later revolution are held meanwhile in a list of their own. What is due within the tick that has only begun
+   * is one of those too: if it were expired and armed again, it could come back to this very slot.
+   */
+  #sweepSlot(slot: number, lastTickMs: number, nowMs: number): void {
+    const held = this.#slotCount;
     for (let entry = this.#slots[slot]; entry != null; entry = this.#slots[slot]) {
       this.disarm(entry as E);
-      if (entry.wheelDueMs <= nowMs) this.#expire(entry as E, nowMs);
-      else later.push(entry as E);
+      if (entry.wheelDueMs <= lastTickMs) this.#expire(entry as E, nowMs);
+      else this.#link(entry, held);
     }
-    for (const entry of later) this.arm(entry, entry.wheelDueMs);
+    for (let entry = this.#slots[held]; entry != null; entry = this.#slots[held]) {
+      this.arm(entry as E, entry.wheelDueMs);
+    }
   }
 }

@@ -1,4 +1,11 @@
-import amqp, { type Channel, type ChannelModel, type ConfirmChannel, type ConsumeMessage } from 'amqplib';
+import amqp, {
+  type Channel,
+  type ChannelModel,
+  type ConfirmChannel,
+  type ConsumeMessage,
+  type Message,
+  type Options,
+} from 'amqplib';
 import { inject } from 'vitest';
 import { eventually } from './eventually.ts';
 import type { Names } from './names.ts';
@@ -20,6 +27,8 @@ export class Backend {
   readonly lines: ConsumeMessage[] = [];
   readonly undelivered: ConsumeMessage[] = [];
   readonly events: Json[] = [];
+  /** The messages that `events` were in. */
+  readonly eventMessages: ConsumeMessage[] = [];
   readonly #model: ChannelModel;
   readonly #publisher: ConfirmChannel;
   readonly #consumer: Channel;
@@ -49,11 +58,11 @@ export class Backend {
     const { queue } = await this.#consumer.assertQueue('', { exclusive: true });
     await this.#consumer.bindQueue(queue, this.names.events, '#');
     const noAck = { noAck: true };
-    await this.#consumer.consume(
-      queue,
-      (message) => this.events.push(JSON.parse(String(message!.content))),
-      noAck,
-    );
+    const took = (message: ConsumeMessage) => {
+      this.eventMessages.push(message);
+      this.events.push(JSON.parse(String(message.content)));
+    };
+    await this.#consumer.consume(queue, (message) => took(message!), noAck);
     await this.#consumer.consume(this.names.undelivered, (message) => this.undelivered.push(message!), noAck);
   }
 
@@ -95,6 +104,17 @@ export class Backend {
     this.#publisher.sendToQueue(queue, body, { headers });
   }
 
+  /** Publishes a message with any properties. */
+  publish(queue: string, body: Buffer | string, options: Options.Publish): void {
+    this.#publisher.sendToQueue(queue, Buffer.from(body), options);
+  }
+
+  /** Makes a queue that gets the events of that name, until its last consumer is gone. */
+  async bindQueue(queue: string, event: string): Promise<void> {
+    await this.#consumer.assertQueue(queue, { autoDelete: true });
+    await this.#consumer.bindQueue(queue, this.names.events, event);
+  }
+
   async flushed(): Promise<void> {
     await this.#publisher.waitForConfirms();
   }
@@ -121,6 +141,16 @@ export class Backend {
   /** Messages that are ready in a queue, as the broker counts them. */
   async depth(queue: string): Promise<number> {
     return (await this.#consumer.checkQueue(queue)).messageCount;
+  }
+
+  /** Takes what is ready in a queue. */
+  async takeAll(queue: string): Promise<Message[]> {
+    const messages: Message[] = [];
+    for (;;) {
+      const message = await this.#consumer.get(queue, { noAck: true });
+      if (message === false) return messages;
+      messages.push(message);
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -33,3 +33,9 @@ function read(pid: string, file: string): string {
     return ''; // It has just ended, or is another user's.
   }
 }
+
+/** The memory that a process holds, in bytes (VmRSS of proc(5)). */
+export function residentBytes(pid: number): number {
+  const [, kilobytes] = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))!;
+  return Number(kilobytes) * 1_024;
+}

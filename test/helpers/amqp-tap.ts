@@ -1,0 +1,203 @@
+import { once } from 'node:events';
+import { type AddressInfo, createServer, connect as openSocket, type Server, type Socket } from 'node:net';
+
+/** A header as it was on the wire. */
+export interface TappedHeader {
+  /** Its type in the field table: `l` is a 64-bit integer, `S` a long string, `t` a boolean. */
+  type: string;
+  value: bigint | string | boolean;
+}
+
+/** A basic.publish with its properties, read from the wire. */
+export interface TappedPublish {
+  exchange: string;
+  routingKey: string;
+  mandatory: boolean;
+  headers: Record<string, TappedHeader>;
+  deliveryMode: number | undefined;
+  replyTo: string | undefined;
+  timestamp: bigint | undefined;
+}
+
+/**
+ * Stands between a client and its broker and notes every basic.publish as it is on the wire: client libraries read
+ * all integer types as one and the same.
+ */
+export class AmqpTap {
+  readonly published: TappedPublish[] = [];
+  readonly #server: Server;
+  readonly #sockets = new Set<Socket>();
+  readonly #broker: URL;
+
+  static async start(amqpUrl: string): Promise<AmqpTap> {
+    const tap = new AmqpTap(new URL(amqpUrl));
+    tap.#server.listen(0, '127.0.0.1');
+    await once(tap.#server, 'listening');
+    return tap;
+  }
+
+  private constructor(broker: URL) {
+    this.#broker = broker;
+    this.#server = createServer((client) => this.#join(client));
+  }
+
+  /** Where the client is to connect to. */
+  get url(): string {
+    const url = new URL(this.#broker);
+    url.host = `127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+    return url.href;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const socket of this.#sockets) socket.destroy();
+    this.#server.close();
+    await once(this.#server, 'close');
+  }
+
+  #join(client: Socket): void {
+    const broker = openSocket(Number(this.#broker.port), this.#broker.hostname);
+    const reader = new PublishReader((publish) => this.published.push(publish));
+    for (const socket of [client, broker]) {
+      this.#sockets.add(socket);
+      socket.setNoDelay(true);
+      socket.on('error', () => {});
+      socket.on('close', () => {
+        client.destroy();
+        broker.destroy();
+      });
+    }
+    client.on('data', (chunk) => reader.push(chunk));
+    client.pipe(broker);
+    broker.pipe(client);
+  }
+}
+
+const PROTOCOL_HEADER_BYTES = 8;
+const FRAME_OVERHEAD_BYTES = 8;
+const METHOD = 1;
+const HEADER = 2;
+const BASIC_PUBLISH = (60 << 16) | 40;
+
+/** Cuts one direction of an AMQP 0-9-1 connection into frames (section 4.2.3) and joins each publish's two. */
+class PublishReader {
+  readonly #onPublish: (publish: TappedPublish) => void;
+  readonly #begun = new Map<number, Pick<TappedPublish, 'exchange' | 'routingKey' | 'mandatory'>>();
+  #unread: Buffer = Buffer.alloc(0);
+  #greeted = false;
+
+  constructor(onPublish: (publish: TappedPublish) => void) {
+    this.#onPublish = onPublish;
+  }
+
+  push(chunk: Buffer): void {
+    this.#unread = Buffer.concat([this.#unread, chunk]);
+    if (!this.#greeted) {
+      if (this.#unread.length < PROTOCOL_HEADER_BYTES) return;
+      this.#unread = this.#unread.subarray(PROTOCOL_HEADER_BYTES);
+      this.#greeted = true;
+    }
+    while (this.#unread.length >= FRAME_OVERHEAD_BYTES) {
+      const end = this.#unread.readUInt32BE(3) + FRAME_OVERHEAD_BYTES;
+      if (this.#unread.length < end) return;
+      this.#frame(this.#unread[0]!, this.#unread.readUInt16BE(1), this.#unread.subarray(7, end - 1));
+      this.#unread = this.#unread.subarray(end);
+    }
+  }
+
+  #frame(type: number, channel: number, payload: Buffer): void {
+    if (type === METHOD && payload.readUInt32BE(0) === BASIC_PUBLISH) {
+      const fields = new Fields(payload.subarray(6));
+      const [exchange, routingKey] = [fields.shortString(), fields.shortString()];
+      this.#begun.set(channel, { exchange, routingKey, mandatory: (fields.octet() & 1) === 1 });
+    } else if (type === HEADER) {
+      const fields = new Fields(payload.subarray(12));
+      this.#onPublish({ ...this.#begun.get(channel)!, ...readProperties(fields) });
+      this.#begun.delete(channel);
+    }
+  }
+}
+
+/** The properties in the order of their flags, highest bit first. */
+function readProperties(fields: Fields) {
+  const flags = fields.short();
+  const has = (bit: number) => (flags & (1 << bit)) !== 0;
+  const text = (bit: number) => (has(bit) ? fields.shortString() : undefined);
+  const octet = (bit: number) => (has(bit) ? fields.octet() : undefined);
+  text(15); // content type
+  text(14); // content encoding
+  const headers = has(13) ? fields.table() : {};
+  const deliveryMode = octet(12);
+  octet(11); // priority
+  text(10); // correlation id
+  const replyTo = text(9);
+  text(8); // expiration
+  text(7); // message id
+  const timestamp = has(6) ? fields.long() : undefined;
+  return { headers, deliveryMode, replyTo, timestamp };
+}
+
+/** Reads the basic types of AMQP, one after another. */
+class Fields {
+  readonly #bytes: Buffer;
+  #at = 0;
+
+  constructor(bytes: Buffer) {
+    this.#bytes = bytes;
+  }
+
+  octet(): number {
+    return this.#take(1)[0]!;
+  }
+
+  short(): number {
+    return this.#take(2).readUInt16BE();
+  }
+
+  long(): bigint {
+    return this.#take(8).readBigInt64BE();
+  }
+
+  shortString(): string {
+    return String(this.#take(this.octet()));
+  }
+
+  longString(): Buffer {
+    return this.#take(this.#take(4).readUInt32BE());
+  }
+
+  table(): Record<string, TappedHeader> {
+    const inner = new Fields(this.longString());
+    const table: Record<string, TappedHeader> = {};
+    while (inner.#at < inner.#bytes.length) {
+      const name = inner.shortString();
+      const type = String.fromCharCode(inner.octet());
+      table[name] = { type, value: inner.#value(type) };
+    }
+    return table;
+  }
+
+  #value(type: string): TappedHeader['value'] {
+    switch (type) {
+      case 'S':
+        return String(this.longString());
+      case 't':
+        return this.octet() !== 0;
+      case 'b':
+        return BigInt(this.#take(1).readInt8());
+      case 's':
+        return BigInt(this.#take(2).readInt16BE());
+      case 'I':
+        return BigInt(this.#take(4).readInt32BE());
+      case 'l':
+        return this.long();
+      default:
+        throw new Error(`a header of type ${type}`);
+    }
+  }
+
+  #take(length: number): Buffer {
+    const bytes = this.#bytes.subarray(this.#at, this.#at + length);
+    this.#at += length;
+    return bytes;
+  }
+}

@@ -1,0 +1,211 @@
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { freePort } from '../../src/dev/free-port.ts';
+import { PrivateBroker } from '../../src/dev/private-broker.ts';
+import { Backend } from '../helpers/backend.ts';
+import { Device } from '../helpers/device.ts';
+import { eventually, within } from '../helpers/eventually.ts';
+import { Fleet } from '../helpers/fleet.ts';
+import { GatewayProcess } from '../helpers/gateway-process.ts';
+import { LineAudit } from '../helpers/line-audit.ts';
+import { LineStream } from '../helpers/line-stream.ts';
+import { RawClient } from '../helpers/raw-client.ts';
+
+const USER = 'gateway-user';
+/** With characters that a URL has to escape. */
+const PASSWORD = 'pa55/w0rd@hare';
+const SECRETS = [PASSWORD, encodeURIComponent(PASSWORD)];
+const FAST_RETRY = { OWSLA_AMQP_RECONNECT_MIN_MS: '50ms', OWSLA_AMQP_RECONNECT_MAX_MS: '500ms' };
+
+let broker: PrivateBroker;
+let tlsPort: number;
+
+beforeAll(async () => {
+  tlsPort = await freePort();
+  const certificates = inject('certificatesDir');
+  broker = await PrivateBroker.start({
+    conf: {
+      'listeners.ssl.1': `127.0.0.1:${tlsPort}`,
+      'ssl_options.cacertfile': join(certificates, 'ca.pem'),
+      'ssl_options.certfile': join(certificates, 'server.pem'),
+      'ssl_options.keyfile': join(certificates, 'server-key.pem'),
+    },
+  });
+  await broker.ctl('add_user', USER, PASSWORD);
+  await broker.ctl('set_permissions', USER, '.*', '.*', '.*');
+});
+
+afterAll(async () => {
+  await broker?.[Symbol.asyncDispose]();
+});
+
+const url = (password = PASSWORD, port = broker.amqpPort) =>
+  `amqp://${USER}:${encodeURIComponent(password)}@127.0.0.1:${port}`;
+
+function expectNoSecret(gateway: GatewayProcess): void {
+  const said = gateway.log.map((line) => JSON.stringify(line)).join('\n') + gateway.stderr;
+  for (const secret of SECRETS) expect(said).not.toContain(secret);
+}
+
+describe('a broker that is not there', () => {
+  test('at the start: the gateway does not listen, says why, and is ready once the broker comes', async () => {
+    await broker.kill();
+    await using gateway = await GatewayProcess.spawn({ amqpUrl: url(), env: FAST_RETRY });
+    const failed = await gateway.logged('broker connection failed, trying again');
+    expect(failed).toMatchObject({ attempt: 1, reason: expect.stringContaining('ECONNREFUSED') });
+    expect(failed.broker).toContain(`127.0.0.1:${broker.amqpPort}`);
+    // It goes on trying, and says so ever more rarely.
+    await gateway.logged((line) => line.attempt === 4);
+    expect(await gateway.readiness()).toMatchObject({
+      ready: false,
+      workers: [{ ready: false, reason: 'connecting to the broker' }],
+    });
+    await expect(RawClient.connect(gateway.port)).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+
+    await broker.start();
+    await gateway.ready();
+    expect((await gateway.readiness()).ready).toBe(true);
+    await expectRoundTrip(gateway);
+    expect(gateway.log.map((line) => line.attempt)).not.toContain(3);
+    expectNoSecret(gateway);
+  });
+
+  test('is passed over for the next address', async () => {
+    const dead = await freePort();
+    await using gateway = await GatewayProcess.start({
+      amqpUrl: `${url(PASSWORD, dead)},${url()}`,
+      env: FAST_RETRY,
+    });
+    const failed = await gateway.logged('broker connection failed, trying again');
+    expect(failed.broker).toContain(String(dead));
+    const connected = gateway.log.filter((line) => line.msg === 'broker connected');
+    expect(connected.map((line) => line.link).sort()).toEqual(['consume', 'forward', 'publish']);
+    for (const line of connected) expect(line.broker).toContain(String(broker.amqpPort));
+    await expectRoundTrip(gateway);
+    expectNoSecret(gateway);
+  });
+});
+
+test('a password that the broker refuses is a clear line, tried again until it is accepted', async () => {
+  const wrong = 'not-the-passw0rd';
+  await using gateway = await GatewayProcess.spawn({ amqpUrl: url(wrong), env: FAST_RETRY });
+  const refused = await gateway.logged('broker connection failed, trying again');
+  expect(refused.reason).toContain('ACCESS_REFUSED');
+  await gateway.logged((line) => line.attempt === 2);
+  expect((await gateway.readiness()).ready).toBe(false);
+  await broker.ctl('change_password', USER, wrong);
+  try {
+    await gateway.ready();
+  } finally {
+    await broker.ctl('change_password', USER, PASSWORD);
+  }
+  const said = gateway.log.map((line) => JSON.stringify(line)).join('\n') + gateway.stderr;
+  expect(said).not.toContain(wrong);
+});
+
+describe('an amqps broker', () => {
+  const amqps = () => `amqps://guest:guest@localhost:${tlsPort}`;
+
+  test('is verified against the configured authority', async () => {
+    await using gateway = await GatewayProcess.start({
+      amqpUrl: amqps(),
+      env: { OWSLA_AMQP_CA: join(inject('certificatesDir'), 'ca.pem') },
+    });
+    await expectRoundTrip(gateway);
+  });
+
+  test('that nobody vouches for is refused, with a clear line', async () => {
+    await using gateway = await GatewayProcess.spawn({ amqpUrl: amqps() });
+    const refused = await gateway.logged('broker connection failed, trying again');
+    expect(refused.reason).toMatch(/certificate/);
+    expect((await gateway.readiness()).ready).toBe(false);
+  });
+});
+
+describe('a broker that goes away while devices send', () => {
+  const DEVICES = 20;
+
+  const start = () => broker.start();
+  const signal = (name: NodeJS.Signals) => async () => void process.kill(broker.pid, name);
+
+  test.each([
+    ['is stopped and started', 'quorum', () => broker.stop(), start],
+    ['is killed and started', 'classic', () => broker.kill(), start],
+    ['is frozen and thawed', 'classic', signal('SIGSTOP'), signal('SIGCONT')],
+  ])(
+    'and %s: devices stay, and no line is lost or out of order (%s queues)',
+    async (_, queueType, goAway, comeBack) => {
+      await using gateway = await GatewayProcess.start({
+        amqpUrl: url(),
+        env: { ...FAST_RETRY, OWSLA_AMQP_QUEUE_TYPE: queueType, OWSLA_AMQP_HEARTBEAT_SECONDS: '1' },
+      });
+      using fleet = await Fleet.connect(gateway.port, DEVICES);
+      const streams = fleet.devices.map((device, n) => new LineStream(device, `device ${n}`, { paceMs: 10 }));
+      await eventually(
+        'lines flow',
+        async () => (await gateway.metric('owsla_frames_received_total')) > 1_000,
+      );
+      const lost = gateway.nextLogged((line) => line.msg === 'broker connection lost');
+      const notReady = gateway.nextLogged((line) => line.msg === 'not ready');
+      await goAway();
+      try {
+        await Promise.all([lost, notReady]);
+        expect(await gateway.metric('owsla_connections')).toBe(DEVICES);
+        const sentBefore = streams.map((stream) => stream.sent);
+        await eventually('devices can go on for a while', () =>
+          streams.every((stream, n) => stream.sent > sentBefore[n]! + 10),
+        );
+      } finally {
+        await comeBack();
+      }
+      await eventually('ready again', async () => (await gateway.readiness()).ready, 60_000);
+      await Promise.all(streams.map((stream) => stream.stop()));
+      expect(fleet.devices.map((device) => device.socket.destroyed)).toEqual(Array(DEVICES).fill(false));
+
+      await using backend = await Backend.connect(gateway.names, broker.url);
+      const audit = new LineAudit();
+      await backend.consume((message) => audit.add(message));
+      await fleet.close();
+      for (const stream of streams) {
+        const end = await backend.event('connection.closed', (e) => e.remote_port === stream.port);
+        expect(end).toMatchObject({ reason: 'peer_closed', frames_received: stream.sent });
+        const lines = audit.lines(end.connection_id as string);
+        await eventually(`all of ${stream.line(0)}`, () => lines.length === stream.sent);
+        expect(lines.findIndex((line, n) => line !== stream.line(n))).toBe(-1);
+      }
+      expect(audit.violations).toEqual([]);
+      expect(await gateway.metric('owsla_frames_republished_total')).toBeGreaterThanOrEqual(audit.copies);
+      expect(await gateway.metric('owsla_broker_reconnects_total', { link: 'publish' })).toBe(1);
+      expectNoSecret(gateway);
+    },
+  );
+
+  test('for longer than a shutdown waits: what is unconfirmed is counted, and the exit code tells', async () => {
+    const LINES = 7;
+    const env = { ...FAST_RETRY, OWSLA_SHUTDOWN_TIMEOUT_MS: '1500ms' };
+    await using gateway = await GatewayProcess.start({ amqpUrl: url(), env });
+    using device = await Device.connect(gateway.port);
+    await signal('SIGSTOP')();
+    try {
+      for (let n = 0; n < LINES; n++) await device.send(`too late ${n}`);
+      await eventually(
+        'all lines are read',
+        async () => (await gateway.metric('owsla_unconfirmed_frames')) === LINES,
+      );
+      expect(await gateway.stop()).toBe(1);
+      expect(gateway.log.find((line) => line.unconfirmedFrames === LINES)).toBeDefined();
+      expect(gateway.log.map((line) => line.msg)).not.toContain('stopped');
+    } finally {
+      await signal('SIGCONT')();
+    }
+  });
+});
+
+/** A line to the backend and back. */
+async function expectRoundTrip(gateway: GatewayProcess): Promise<void> {
+  await using backend = await Backend.connect(gateway.names, broker.url);
+  await backend.echo();
+  using device = await Device.connect(gateway.port);
+  await device.send('there and back');
+  expect(await within('the reply', device.received(1))).toEqual(['there and back']);
+}

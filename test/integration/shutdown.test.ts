@@ -1,0 +1,157 @@
+import { connect } from 'node:net';
+import { describe, expect, test } from 'vitest';
+import { Backend } from '../helpers/backend.ts';
+import { Device } from '../helpers/device.ts';
+import { eventually, within } from '../helpers/eventually.ts';
+import { Fleet } from '../helpers/fleet.ts';
+import { GatewayProcess } from '../helpers/gateway-process.ts';
+import { LineAudit } from '../helpers/line-audit.ts';
+import { LineStream } from '../helpers/line-stream.ts';
+import { processesLeft } from '../helpers/processes.ts';
+import { RawClient } from '../helpers/raw-client.ts';
+
+describe('a shutdown under load', () => {
+  const DEVICES = 50;
+
+  test.each(['SIGTERM', 'SIGINT'] as const)('by %s loses no line and no reply', async (signal) => {
+    await using gateway = await GatewayProcess.start({ workers: 2 });
+    const { names } = gateway;
+    await using backend = await Backend.connect(names);
+    const audit = new LineAudit();
+    const replies: string[] = [];
+    await backend.consume((message) => {
+      audit.add(message);
+      const { headers, replyTo } = message.properties;
+      const { connection_id, from_device_seq } = headers as {
+        connection_id: string;
+        from_device_seq: number;
+      };
+      const reply = `${connection_id} ${from_device_seq}`;
+      replies.push(reply);
+      // Half of them to the shared queue, half to the inbox.
+      backend.reply(connection_id, reply, from_device_seq % 2 === 0 ? {} : { queue: replyTo });
+    });
+    using fleet = await Fleet.connect(gateway.port, DEVICES);
+    const streams = fleet.devices.map((device, n) => new LineStream(device, `device ${n}`, { paceMs: 5 }));
+    await eventually('lines flow', () => audit.total > 2_000);
+
+    gateway.signal(signal);
+    expect(await within('exit', gateway.exited)).toEqual({ code: 0, signal: null });
+    expect(gateway.log.at(-1)!.msg).toBe('stopped');
+    expect(gateway.stderr).toBe('');
+    await within('the end of all connections', Promise.all(fleet.devices.map((device) => device.closed)));
+    await Promise.all(streams.map((stream) => stream.stop()));
+
+    const ends = await eventually('the events of all ends', () => {
+      const events = backend.events.filter((e) => e.event === 'connection.closed');
+      return events.length === DEVICES && events;
+    });
+    expect(new Set(ends.map((end) => end.reason))).toEqual(new Set(['shutdown']));
+    const read = Object.fromEntries(
+      ends.map((end) => [end.connection_id as string, end.frames_received as number]),
+    );
+    const readInAll = Object.values(read).reduce((sum, frames) => sum + frames, 0);
+    await eventually('every line that was read', () => audit.total === readInAll);
+    expect(audit.counts).toEqual(read);
+    expect(audit.violations).toEqual([]);
+    expect(audit.copies).toBe(0);
+
+    // Each reply is with its device, or among the undelivered, or still waits in its queue.
+    await backend.flushed();
+    const nodes = await eventually('both nodes say that they are down', () => {
+      const events = backend.events.filter((e) => e.event === 'node.down');
+      return events.length === 2 && events.map((e) => e.node_id);
+    });
+    const queues = [names.toDevice, ...nodes.map((node) => `${names.inboxPrefix}${node}`)];
+    const waiting = (await Promise.all(queues.map((queue) => backend.takeAll(queue)))).flat();
+    const found = () => [
+      ...fleet.devices.flatMap((device) => device.text),
+      ...backend.undelivered.map((message) => String(message.content)),
+      // A node's own probe may be among them.
+      ...waiting.filter((m) => m.properties.type !== 'owsla.probe').map((m) => String(m.content)),
+    ];
+    await eventually('every reply', () => found().length >= replies.length);
+    expect(found().sort()).toEqual(replies.sort());
+    expect(await processesLeft([names.fromDevice])).toEqual([]);
+  });
+});
+
+describe('a shutdown', () => {
+  test('is seen by the load balancer first, and takes no new connection while it drains', async () => {
+    await using gateway = await GatewayProcess.start({ env: { OWSLA_SHUTDOWN_NOT_READY_MS: '3s' } });
+    await using backend = await Backend.connect(gateway.names);
+    await backend.echo();
+    const readyz = () => fetch(`${gateway.adminUrl}/readyz`);
+    expect((await readyz()).status).toBe(200);
+    // It never closes its side, so that the drain has to wait for it.
+    const halfOpen = { allowHalfOpen: true };
+    const socket = connect({ host: '127.0.0.1', port: gateway.port, ...halfOpen });
+    using stubborn = await Device.connect(gateway.port, { socket, ...halfOpen });
+    await stubborn.send('one');
+    await stubborn.received(1);
+
+    gateway.signal('SIGTERM');
+    await gateway.logged('draining');
+    const answer = await readyz();
+    expect(answer.status).toBe(503);
+    expect(await answer.json()).toMatchObject({ ready: false });
+    using late = await Device.connect(gateway.port);
+    await late.send('two');
+    expect(await late.received(1)).toEqual(['two']);
+    expect((await readyz()).status).toBe(503);
+    using silent = await RawClient.connect(gateway.port);
+
+    await within('close', late.closed);
+    const error = await eventually('the listener refuses', async () => {
+      try {
+        (await RawClient.connect(gateway.port)).socket.destroy();
+        return undefined;
+      } catch (error) {
+        return error;
+      }
+    });
+    expect(error).toMatchObject({ code: 'ECONNREFUSED' });
+    // It was the drain that refused: the process is still there.
+    expect((await readyz()).status).toBe(503);
+    expect((await fetch(`${gateway.adminUrl}/livez`)).status).toBe(200);
+    expect(await within('exit', gateway.exited)).toEqual({ code: 0, signal: null });
+    const ends = await eventually('the ends of all', () => {
+      const events = backend.events.filter((e) => e.event === 'connection.closed');
+      return events.length === 3 && events;
+    });
+    expect(ends.map((end) => end.reason)).toEqual(['shutdown', 'shutdown', 'shutdown']);
+    expect(ends.find((end) => end.remote_port === silent.localPort)).toMatchObject({ established: false });
+  });
+
+  test('closes connections at the configured rate', async () => {
+    const RATE = 10;
+    const DEVICES = 15;
+    const env = { OWSLA_SHUTDOWN_CLOSE_RATE: String(RATE) };
+    await using gateway = await GatewayProcess.start({ env });
+    await using backend = await Backend.connect(gateway.names);
+    using _fleet = await Fleet.connect(gateway.port, DEVICES);
+    expect(await gateway.stop()).toBe(0);
+    const ends = await eventually('the events of all ends', () => {
+      const events = backend.events.filter((e) => e.event === 'connection.closed');
+      return events.length === DEVICES && events;
+    });
+    const times = ends.map((end) => Date.parse(end.at as string));
+    // Half of it is left to jitter.
+    expect(Math.max(...times) - Math.min(...times)).toBeGreaterThan((((DEVICES - 1) / RATE) * 1_000) / 2);
+  });
+
+  test.each(['SIGTERM', 'SIGINT'] as const)('is forced by a second signal: %s', async (second) => {
+    const env = { OWSLA_SHUTDOWN_NOT_READY_MS: '10m' };
+    await using gateway = await GatewayProcess.start({ workers: 2, env });
+    using device = await Device.connect(gateway.port);
+    gateway.signal('SIGTERM');
+    await gateway.logged('draining');
+    gateway.signal(second);
+    const { code, signal } = await within('exit', gateway.exited, 10_000);
+    expect(signal).toBeNull();
+    expect(code).toBeGreaterThan(0);
+    expect(gateway.log.map((line) => line.msg)).toContain('second signal: stopping at once');
+    await within('close', device.closed);
+    expect(await processesLeft([gateway.names.fromDevice])).toEqual([]);
+  });
+});

@@ -1,0 +1,189 @@
+import { describe, expect, test } from 'vitest';
+import { Backend } from '../helpers/backend.ts';
+import { Device } from '../helpers/device.ts';
+import { eventually, within } from '../helpers/eventually.ts';
+import { Fleet } from '../helpers/fleet.ts';
+import { GatewayProcess } from '../helpers/gateway-process.ts';
+
+/** Some hundred of these are more than the kernels hold between a gateway and a device that does not read. */
+const LARGE = 32_768;
+const REPLIES = 400;
+const MEBIBYTE = 1_048_576;
+
+/** What is not to be hit in a test, out of the way. */
+const WIDE = {
+  OWSLA_REPLY_MAX_PENDING: '10000',
+  OWSLA_REPLY_MAX_PENDING_BYTES: '64MiB',
+  OWSLA_REPLY_MAX_PARKED: '10000',
+  OWSLA_REPLY_MAX_PARKED_BYTES: '64MiB',
+  OWSLA_REPLY_WRITE_TIMEOUT_MS: '60s',
+};
+
+describe('a device that never reads is closed as slow_consumer', () => {
+  test.each([
+    ['replies that wait', { OWSLA_REPLY_MAX_PENDING: '40' }, 40, 'reply.maxPending'],
+    ['bytes that wait', { OWSLA_REPLY_MAX_PENDING_BYTES: '1MiB' }, MEBIBYTE, 'reply.maxPendingBytes'],
+    ['time without progress', { OWSLA_REPLY_WRITE_TIMEOUT_MS: '1s' }, 1_000, 'reply.writeTimeoutMs'],
+  ])('at the limit on %s; every reply is accounted for', async (_, env, limit, key) => {
+    await using gateway = await GatewayProcess.start({ env: { ...WIDE, ...env } });
+    await using backend = await Backend.connect(gateway.names);
+    await backend.collect();
+    using slow = await Device.connect(gateway.port);
+    using brisk = await Device.connect(gateway.port);
+    const slowId = await helloFrom(slow, backend, 'slow');
+    const briskId = await helloFrom(brisk, backend, 'brisk');
+    const port = slow.socket.localPort!;
+    slow.socket.pause();
+
+    for (let n = 0; n < REPLIES; n++) {
+      backend.reply(slowId, numbered(n), { seq: n });
+      if (n % 4 === 0) backend.reply(briskId, `brisk ${n / 4}`, { seq: n / 4 });
+    }
+    await backend.flushed();
+
+    const event = await backend.event('connection.closed', (e) => e.remote_port === port);
+    expect(event).toMatchObject({ reason: 'slow_consumer', established: true, limit });
+    expect(event.value).toBeGreaterThanOrEqual(limit);
+    expect(event.detail).toContain(key);
+    expect(await gateway.metric('owsla_connections_closed_total', { reason: 'slow_consumer' })).toBe(1);
+    expect(await brisk.received(REPLIES / 4)).toEqual(
+      Array.from({ length: REPLIES / 4 }, (_, n) => `brisk ${n}`),
+    );
+
+    // Those that were handed to the kernel come first in the order; the fate of all others is recorded, once each.
+    const delivered = event.frames_sent as number;
+    expect(delivered).toBeGreaterThan(0);
+    expect(event.last_to_device_seq).toBeGreaterThanOrEqual(delivered - 1);
+    const undelivered = await backend.undeliveredCount(REPLIES - delivered);
+    const numbers = undelivered.map((message) => Number.parseInt(String(message.content), 10));
+    expect(numbers.sort((a, b) => a - b)).toEqual(
+      Array.from({ length: REPLIES - delivered }, (_, n) => delivered + n),
+    );
+    const reasons = countBy(undelivered.map(({ properties }) => properties.headers?.reason));
+    // What came after the close found nobody.
+    expect(Object.keys(reasons).sort()).toEqual(
+      reasons.not_connected ? ['not_connected', 'slow_consumer'] : ['slow_consumer'],
+    );
+    expect(await gateway.metric('owsla_replies_total', { result: 'delivered' })).toBe(
+      delivered + REPLIES / 4,
+    );
+    expect(await gateway.metric('owsla_replies_undelivered_total', { reason: 'slow_consumer' })).toBe(
+      reasons.slow_consumer,
+    );
+    expect(await backend.depth(gateway.names.toDevice)).toBe(0);
+
+    // Handed to the kernel means that a device that does read later gets it.
+    slow.socket.resume();
+    await within('close', slow.closed);
+    const lines = slow.text.map((line) => Number.parseInt(line, 10));
+    expect(lines.slice(0, delivered)).toEqual(Array.from({ length: delivered }, (_, n) => n));
+  });
+});
+
+describe('a device that is slow within its limits', () => {
+  test('gets every reply in the end, and holds nobody up meanwhile', async () => {
+    await using gateway = await GatewayProcess.start({ env: WIDE });
+    await using backend = await Backend.connect(gateway.names);
+    await backend.consume((message) => {
+      backend.lines.push(message);
+      const { connection_id } = message.properties.headers as { connection_id: string };
+      if (String(message.content).startsWith('ping')) backend.reply(connection_id, message.content);
+    });
+    using slow = await Device.connect(gateway.port);
+    using brisk = await Device.connect(gateway.port);
+    const slowId = await helloFrom(slow, backend, 'slow');
+    slow.socket.pause();
+    for (let n = 0; n < REPLIES; n++) backend.reply(slowId, numbered(n), { seq: n });
+    await backend.flushed();
+    await stalled(gateway);
+
+    for (let n = 0; n < 100; n++) {
+      await brisk.send(`ping ${n}`);
+      await brisk.received(n + 1);
+    }
+    expect(brisk.text).toEqual(Array.from({ length: 100 }, (_, n) => `ping ${n}`));
+    expect(await gateway.metric('owsla_connections')).toBe(2);
+    expect((await gateway.readiness()).ready).toBe(true);
+
+    slow.socket.resume();
+    const lines = await slow.received(REPLIES);
+    expect(lines.map((line) => Number.parseInt(line, 10))).toEqual(
+      Array.from({ length: REPLIES }, (_, n) => n),
+    );
+    expect(backend.undelivered).toEqual([]);
+  });
+
+  test.each([
+    [
+      'one, to those whose replies come through the same inbox',
+      {
+        devices: 1,
+        inbox: true,
+        bytes: 10_000,
+        // All other bounds are the defaults: a device may have more waiting than one channel's prefetch.
+        env: { OWSLA_REPLY_WRITE_TIMEOUT_MS: '60s' },
+      },
+    ],
+    [
+      'several, to those whose replies come through the same channels',
+      {
+        devices: 3,
+        inbox: false,
+        bytes: LARGE,
+        // In proportion to the defaults: two devices may have as much waiting as all channels' prefetch.
+        env: { ...WIDE, OWSLA_AMQP_CONSUMERS: '2', OWSLA_AMQP_PREFETCH: '64', OWSLA_REPLY_MAX_PENDING: '64' },
+      },
+    ],
+  ])('does no harm: %s', async (_, { devices, inbox, bytes, env }) => {
+    await using gateway = await GatewayProcess.start({ env });
+    await using backend = await Backend.connect(gateway.names);
+    await backend.consume((message) => {
+      backend.lines.push(message);
+      const { headers, replyTo } = message.properties;
+      if (!String(message.content).startsWith('ping')) return;
+      backend.reply(headers!.connection_id, message.content, inbox ? { queue: replyTo } : {});
+    });
+    using brisk = await Device.connect(gateway.port);
+    using slow = await Fleet.connect(gateway.port, devices);
+    const ids: string[] = [];
+    for (const device of slow.devices) {
+      ids.push(await helloFrom(device, backend, `slow ${ids.length}`));
+      device.socket.pause();
+    }
+    const queue = inbox ? { queue: backend.lines[0]!.properties.replyTo } : {};
+    for (let n = 0; n < 1_000; n++) for (const id of ids) backend.reply(id, numbered(n, bytes), queue);
+    await backend.flushed();
+    await stalled(gateway);
+
+    await brisk.send('ping');
+    expect(await brisk.received(1, 15_000)).toEqual(['ping']);
+    expect((await gateway.readiness()).ready).toBe(true);
+  });
+});
+
+async function helloFrom(device: Device, backend: Backend, name: string): Promise<string> {
+  await device.send(`hello from ${name}`);
+  return await backend.connectionOf(`hello from ${name}`);
+}
+
+function numbered(n: number, bytes = LARGE): string {
+  return `${n} `.padEnd(bytes, '.');
+}
+
+/** Waits until no more replies go out to devices. */
+async function stalled(gateway: GatewayProcess): Promise<void> {
+  let before = -1;
+  let times = 0;
+  await eventually('the writes to the device stall', async () => {
+    const sent = await gateway.metric('owsla_frames_sent_total');
+    times = sent === before && sent > 0 ? times + 1 : 0;
+    before = sent;
+    return times === 10;
+  });
+}
+
+function countBy(values: string[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const value of values) counts[value] = (counts[value] ?? 0) + 1;
+  return counts;
+}

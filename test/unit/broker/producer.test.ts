@@ -1,0 +1,188 @@
+import { describe, expect, test } from 'vitest';
+import { int64 } from '../../../src/broker/envelope.ts';
+import { Producer, type ProducerLimits } from '../../../src/broker/producer.ts';
+import type { Topology } from '../../../src/broker/topology.ts';
+import type { Frame, FrameSource } from '../../../src/frame.ts';
+import { Backoff } from '../../../src/util/backoff.ts';
+import { FakeLink, silent } from './fake-broker.ts';
+
+const topology = {
+  names: { fromDevice: 'from_device', inbox: 'inbox' },
+  declare: async () => {},
+} as unknown as Topology;
+
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+/** A device with frames to give, which publishes while there is room and waits in line where there is none. */
+class Source implements FrameSource {
+  readonly name: string;
+  readonly #producer: Producer;
+  readonly #body: Buffer;
+  left: number;
+  sent = 0;
+  confirmed = 0;
+  timesLetIn = 0;
+
+  constructor(producer: Producer, name: string, frames: number, bytes = 1) {
+    this.#producer = producer;
+    this.name = name;
+    this.left = frames;
+    this.#body = Buffer.alloc(bytes, name);
+  }
+
+  give(): void {
+    while (this.left > 0) {
+      if (!this.#producer.hasRoom) {
+        this.#producer.waitForRoom(this);
+        return;
+      }
+      this.left--;
+      this.#producer.publish({
+        connectionId: this.name,
+        deviceId: undefined,
+        fromDeviceSeq: this.sent++,
+        body: this.#body,
+        readAtMs: Date.now(),
+        source: this,
+      });
+    }
+  }
+
+  frameConfirmed(_: Frame): void {
+    this.confirmed++;
+  }
+
+  roomAvailable(): void {
+    this.timesLetIn++;
+    this.give();
+  }
+}
+
+async function connected(limits: Partial<ProducerLimits> = {}) {
+  const link = new FakeLink();
+  const counted = { republished: 0 };
+  const observer = { frameConfirmed: () => {}, frameRepublished: () => counted.republished++ };
+  const producer = new Producer(
+    link.asLink(),
+    topology,
+    { windowMessages: 8, windowBytes: 1_000, ...limits },
+    new Backoff(0, 0),
+    observer,
+    silent,
+  );
+  return { link, producer, counted, channel: await link.connect() };
+}
+
+describe('device frames', () => {
+  test('are published persistent and mandatory, with who sent them and where to answer', async () => {
+    const { producer, channel } = await connected();
+    const source = new Source(producer, 'a', 0);
+    producer.publish({
+      connectionId: 'some-connection',
+      deviceId: 'meter-1',
+      fromDeviceSeq: 3,
+      body: Buffer.from('line'),
+      readAtMs: 1_900_000_000_999,
+      source,
+    });
+    expect(channel.published).toMatchObject([
+      {
+        routingKey: 'from_device',
+        body: 'line',
+        options: {
+          headers: { connection_id: 'some-connection', device_id: 'meter-1', from_device_seq: int64(3) },
+          persistent: true,
+          mandatory: true,
+          replyTo: 'inbox',
+          timestamp: 1_900_000_000,
+        },
+      },
+    ]);
+    expect(channel.published[0]!.options.headers).not.toHaveProperty('republished');
+  });
+
+  test('that were unconfirmed when the channel was lost are marked as republished', async () => {
+    const { link, producer, counted, channel } = await connected();
+    new Source(producer, 'a', 3).give();
+    channel.ack(1);
+    const next = link.nextChannel();
+    channel.fail('404 NOT_FOUND');
+    const { published } = await next;
+    expect(published.map(({ options }) => options.headers)).toMatchObject([
+      { from_device_seq: int64(1), republished: true },
+      { from_device_seq: int64(2), republished: true },
+    ]);
+    expect(counted.republished).toBe(2);
+  });
+});
+
+describe('the window of a node', () => {
+  test.each([
+    ['messages', { windowMessages: 8 }, 1, 8],
+    ['bytes', { windowMessages: 1_000, windowBytes: 800 }, 100, 8],
+  ])('is full at its bound in %s', async (_, limits, bytes, frames) => {
+    const { producer } = await connected(limits);
+    const source = new Source(producer, 'a', 100, bytes);
+    source.give();
+    expect(producer).toMatchObject({
+      hasRoom: false,
+      unconfirmedFrames: frames,
+      unconfirmedBytes: frames * bytes,
+    });
+  });
+
+  test('lets sources in when a quarter is free, first come first, as many as there is room for', async () => {
+    const { producer, channel } = await connected();
+    const first = new Source(producer, 'f', 10);
+    const others = ['a', 'b', 'c'].map((name) => new Source(producer, name, 1));
+    for (const source of [first, ...others]) source.give();
+    expect(first.sent).toBe(8);
+    channel.ack(1);
+    await turn();
+    expect(first.timesLetIn).toBe(0);
+    channel.ack(2);
+    await turn();
+    // Two places: the first source takes both, and is served.
+    expect([first, ...others].map(({ timesLetIn }) => timesLetIn)).toEqual([1, 0, 0, 0]);
+    expect(first.left).toBe(0);
+    channel.ack(4, true);
+    await turn();
+    expect(others.map(({ sent }) => sent)).toEqual([1, 1, 0]);
+    channel.ack(6, true);
+    await turn();
+    expect(others.map(({ sent }) => sent)).toEqual([1, 1, 1]);
+  });
+
+  test('lets a source that has more to give in again after those that came meanwhile', async () => {
+    const { producer, channel } = await connected({ windowMessages: 4 });
+    const sources = ['a', 'b', 'c'].map((name) => new Source(producer, name, 20));
+    for (const source of sources) source.give();
+    for (let n = 1; n <= 12; n++) {
+      channel.ack(4 * n, true);
+      await turn();
+    }
+    expect(sources.map(({ sent }) => sent)).toEqual([20, 16, 16]);
+  });
+
+  test('is idle when every frame is confirmed and nobody waits', async () => {
+    const { producer, channel } = await connected({ windowMessages: 2 });
+    const source = new Source(producer, 'a', 5);
+    source.give();
+    let idle = false;
+    const waiting = producer.idle().then(() => {
+      idle = true;
+    });
+    for (const tag of [2, 4]) {
+      channel.ack(tag, true);
+      await turn();
+      await turn();
+      expect(idle).toBe(false);
+    }
+    channel.ack(5);
+    await waiting;
+    expect(source).toMatchObject({ left: 0, confirmed: 5 });
+    expect(producer).toMatchObject({ unconfirmedFrames: 0, unconfirmedBytes: 0 });
+  });
+});

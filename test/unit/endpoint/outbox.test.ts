@@ -1,0 +1,77 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { createDecoder, type FramingName } from '../../../src/endpoint/framing.ts';
+import { Outbox } from '../../../src/endpoint/outbox.ts';
+import { FakeReply } from './fakes.ts';
+
+const MAX_BATCH_BYTES = 50;
+
+const steps = fc.array(
+  fc.oneof(
+    { weight: 4, arbitrary: fc.record({ do: fc.constant('push' as const), bytes: fc.nat(60) }) },
+    { weight: 2, arbitrary: fc.record({ do: fc.constant('startWrite' as const) }) },
+    { weight: 2, arbitrary: fc.record({ do: fc.constant('takeWritten' as const) }) },
+  ),
+  { maxLength: 60 },
+);
+
+function framesIn(framing: FramingName, bytes: Buffer): string[] {
+  const decoder = createDecoder(framing, 1_000);
+  decoder.push(bytes);
+  const frames: string[] = [];
+  for (let frame = decoder.next(); frame !== undefined; frame = decoder.next()) frames.push(frame.toString());
+  return frames;
+}
+
+test.each<FramingName>(['line', 'u8', 'u16', 'u32'])('replies leave in order, each once (%s)', (framing) => {
+  fc.assert(
+    fc.property(steps, (steps) => {
+      const outbox = new Outbox();
+      const pushed: FakeReply[] = [];
+      const encoded: string[] = [];
+      const settled: FakeReply[] = [];
+      for (const step of steps) {
+        if (step.do === 'push') {
+          const reply = new FakeReply(String(pushed.length).padEnd(step.bytes, '.'));
+          pushed.push(reply);
+          outbox.push(reply);
+        } else if (step.do === 'startWrite' && !outbox.isWriting && outbox.hasWaiting) {
+          const batch = outbox.startWrite(framing, MAX_BATCH_BYTES);
+          const frames = framesIn(framing, batch);
+          expect(frames.length === 1 || batch.length <= MAX_BATCH_BYTES).toBe(true);
+          encoded.push(...frames);
+          expect(outbox.isWriting).toBe(true);
+        } else if (step.do === 'takeWritten') {
+          settled.push(...(outbox.takeWritten() as FakeReply[]));
+          expect(outbox.isWriting).toBe(false);
+        }
+        const open = pushed.slice(settled.length);
+        expect(outbox.count).toBe(open.length);
+        expect(outbox.bytes).toBe(open.reduce((sum, { byteLength }) => sum + byteLength, 0));
+      }
+      expect(encoded).toEqual(pushed.slice(0, encoded.length).map(({ body }) => body.toString()));
+      settled.push(...(outbox.takeWritten() as FakeReply[]), ...(outbox.takeWaiting() as FakeReply[]));
+      expect(settled).toEqual(pushed);
+      expect(outbox).toMatchObject({ count: 0, bytes: 0, isWriting: false, hasWaiting: false });
+    }),
+  );
+});
+
+test('a batch takes as many replies as fit, line ends included', () => {
+  const outbox = new Outbox();
+  for (const text of ['aaaa', 'bbbb', 'c']) outbox.push(new FakeReply(text));
+  expect(outbox.startWrite('line', 10).toString()).toBe('aaaa\nbbbb\n');
+  expect(outbox.takeWritten()).toHaveLength(2);
+  expect(outbox.startWrite('line', 10).toString()).toBe('c\n');
+});
+
+test('a reply that is larger than a batch leaves alone', () => {
+  const outbox = new Outbox();
+  for (const text of ['a', 'b'.repeat(20), 'c']) outbox.push(new FakeReply(text));
+  const batches: string[] = [];
+  while (outbox.hasWaiting) {
+    batches.push(outbox.startWrite('line', 10).toString());
+    outbox.takeWritten();
+  }
+  expect(batches).toEqual(['a\n', `${'b'.repeat(20)}\n`, 'c\n']);
+});
