@@ -2,12 +2,17 @@ import type { TLSSocket } from 'node:tls';
 import type { Logger } from 'pino';
 import { AcceptorPool } from './acceptor/acceptor-pool.ts';
 import { SlotGate } from './acceptor/admission.ts';
+import { connectionsWithinDescriptorLimit } from './acceptor/descriptor-limit.ts';
 import type { Handshake } from './acceptor/handshake.ts';
 import { Broker } from './broker/broker.ts';
+import { shardQueues } from './broker/shard.ts';
 import type { LoadedFiles } from './config/files.ts';
 import type { Config } from './config/schema.ts';
-import { Endpoint, type EndpointHost, type EndpointLimits, type Peer } from './endpoint/endpoint.ts';
+import { Endpoint } from './endpoint/endpoint.ts';
+import type { EndpointHost, EndpointLimits, Peer } from './endpoint/endpoint-host.ts';
 import type { Ending } from './endpoint/lifecycle.ts';
+import { peerStates, remoteEndOf } from './endpoint/peer-watch.ts';
+import type { ReplyLane } from './endpoint/reply-lane.ts';
 import { LifecycleEvents } from './observability/lifecycle-events.ts';
 import type { Metrics } from './observability/metrics.ts';
 import { ConnectionIdFactory, type NodeId, randomNodeId } from './registry/connection-id.ts';
@@ -52,10 +57,14 @@ export class Gateway {
   readonly #sweep: NodeJS.Timeout;
   /** Endpoints whose end is not complete, the registered ones included. */
   readonly #alive = new Set<Endpoint>();
+  /** Those whose reads are paused: nobody but the kernel notices when their peer goes. */
+  readonly #paused = new Set<Endpoint>();
+  #pausedPeerCheck: NodeJS.Timeout | undefined;
   #onAllClosed: () => void = () => {};
-  #acceptFailureQuietUntilMs = 0;
+  #refusalQuietUntilMs = 0;
 
-  constructor(config: Config, files: LoadedFiles, metrics: Metrics, log: Logger) {
+  /** @param adopted ids of crashed nodes whose inboxes this one empties */
+  constructor(config: Config, files: LoadedFiles, adopted: readonly NodeId[], metrics: Metrics, log: Logger) {
     this.#config = config;
     this.#metrics = metrics;
     this.#log = log.child({ node: this.nodeId });
@@ -63,7 +72,7 @@ export class Gateway {
       endpoint.deadlinePassed(nowMs),
     );
     this.#sweep = setInterval(() => this.#deadlines.sweep(now()), WHEEL_TICK_MS);
-    this.#broker = this.#createBroker(files);
+    this.#broker = this.#createBroker(files, adopted);
     this.#host = this.#createHost();
     this.#acceptors = this.#createAcceptors(files);
     metrics.observe({
@@ -88,8 +97,25 @@ export class Gateway {
    * Accepts devices; returns the port.
    * @throws the listen error of the system
    */
-  listen(): Promise<number> {
-    return this.#acceptors.listen();
+  async listen(): Promise<number> {
+    const port = await this.#acceptors.listen();
+    const { pausedPeerCheckMs } = this.#config.endpoint;
+    if (pausedPeerCheckMs > 0)
+      this.#pausedPeerCheck = setInterval(() => void this.#checkPausedPeers(port), pausedPeerCheckMs);
+    return port;
+  }
+
+  async #checkPausedPeers(port: number): Promise<void> {
+    if (this.#paused.size === 0) return;
+    // Those that pause while the table is read may not be in it yet.
+    const paused = [...this.#paused];
+    const states = await peerStates(port);
+    if (states === undefined) return;
+    for (const endpoint of paused) {
+      const { remoteAddress, remotePort } = endpoint.peer;
+      if (this.#paused.has(endpoint))
+        endpoint.peerSeen(states.get(remoteEndOf(remoteAddress, remotePort)) ?? 'gone');
+    }
   }
 
   /**
@@ -103,6 +129,7 @@ export class Gateway {
     await Promise.race([this.#closeConnections().then(() => this.#settle()), deadline]);
     const { unconfirmedFrames } = this.#broker.producer;
     clearInterval(this.#sweep);
+    clearInterval(this.#pausedPeerCheck);
     await Promise.race([this.#broker.stop(), deadline]);
     return { unconfirmedFrames };
   }
@@ -144,13 +171,12 @@ export class Gateway {
     this.#broker.events.publish(this.#events.opened(endpoint, tls));
   }
 
-  /** Comes once for each connection that could not be had: counted each time, logged once in a while. */
-  #acceptFailed(error: NodeJS.ErrnoException): void {
-    const reason = error.code ?? 'accept_failed';
+  /** Counted each time, logged once in a while. */
+  #refused(reason: string): void {
     this.#metrics.connectionRefused(reason);
-    if (now() < this.#acceptFailureQuietUntilMs) return;
-    this.#acceptFailureQuietUntilMs = now() + ACCEPT_FAILURE_QUIET_MS;
-    this.#log.error({ reason, connections: this.#registry.size }, 'cannot accept a connection');
+    if (now() < this.#refusalQuietUntilMs) return;
+    this.#refusalQuietUntilMs = now() + REFUSAL_QUIET_MS;
+    this.#log.warn({ reason, connections: this.#alive.size }, 'new connections are refused');
   }
 
   #attemptFailed(handshake: Handshake, ending: Ending): void {
@@ -179,23 +205,29 @@ export class Gateway {
 
   #createHost(): EndpointHost {
     const metrics = this.#metrics;
-    const dirty: Endpoint[] = [];
+    const dirty: ReplyLane[] = [];
     const flushDirty = () => {
-      for (const endpoint of dirty.splice(0)) endpoint.flush();
+      for (const lane of dirty.splice(0)) lane.flush();
     };
     return {
       limits: endpointLimits(this.#config),
       sink: this.#broker.producer,
       deadlines: this.#deadlines,
       now,
-      flushSoon: (endpoint) => {
+      flushSoon: (lane) => {
         if (dirty.length === 0) process.nextTick(flushDirty);
-        dirty.push(endpoint);
+        dirty.push(lane);
       },
       frameReceived: (bytes) => metrics.frameReceived(bytes),
       framesSent: (count, bytes) => metrics.framesSent(count, bytes),
-      readsPaused: () => metrics.readsPaused(),
-      readsResumed: () => metrics.readsResumed(),
+      readsPaused: (endpoint) => {
+        this.#paused.add(endpoint);
+        metrics.readsPaused();
+      },
+      readsResumed: (endpoint) => {
+        this.#paused.delete(endpoint);
+        metrics.readsResumed();
+      },
       replyParked: (delta) => metrics.replyParked(delta),
       gapSkipped: (endpoint, gap, waitedMs) => {
         metrics.gapSkipped();
@@ -219,6 +251,7 @@ export class Gateway {
         host: listen.host,
         port: listen.port,
         backlog: listen.backlog,
+        maxConnections: listen.maxConnections || connectionsWithinDescriptorLimit(),
         handshakeTimeoutMs: tls.handshakeTimeoutMs,
         keepAliveMs: endpoint.keepAliveMs,
         minVersion: tls.minVersion,
@@ -233,18 +266,19 @@ export class Gateway {
         nextConnectionId: () => this.#ids.next(),
         established: (id, socket, peer, handshakeMs) => this.#established(id, socket, peer, handshakeMs),
         failed: (handshake, ending) => this.#attemptFailed(handshake, ending),
-        refused: () => this.#metrics.connectionRefused('accept_queue_full'),
-        acceptFailed: (error) => this.#acceptFailed(error),
+        refused: (reason) => this.#refused(reason),
+        acceptFailed: (error) => this.#refused(error.code ?? 'accept_failed'),
+        openConnections: () => this.#alive.size,
         handshakeStarted: () => this.#metrics.handshakeStarted(),
       },
       now,
     );
   }
 
-  #createBroker(files: LoadedFiles): Broker {
+  #createBroker(files: LoadedFiles, adopted: readonly NodeId[]): Broker {
     const { amqp, reply, readiness } = this.#config;
     const names = {
-      fromDevice: amqp.fromDevice,
+      fromDevice: shardQueues(amqp.fromDevice, amqp.shards),
       deadLetter: amqp.deadLetter,
       toDevice: amqp.toDevice,
       undelivered: amqp.undelivered,
@@ -268,28 +302,33 @@ export class Gateway {
         inboxPrefix: amqp.inboxPrefix,
         producer: amqp,
         consumers: amqp.consumers,
+        adopted,
         prefetch: amqp.prefetch,
         forwardGraceMs: reply.forwardGraceMs,
         roundTrip: readiness,
       },
-      (delivery) => router!.route(delivery),
+      {
+        received: (delivery) => router!.route(delivery),
+        receiptDue: (delivery, outcome, detail) =>
+          this.#broker.events.publish(this.#events.receipt(delivery, outcome, detail)),
+      },
       this.#metrics,
       this.#log,
     );
-    router = new Router(this.nodeId, this.#registry, broker.forwarder);
+    router = new Router(new Set([this.nodeId, ...adopted]), this.#registry, broker.forwarder);
     return broker;
   }
 }
 
 const CLOSE_TICK_MS = 20;
-const ACCEPT_FAILURE_QUIET_MS = 10_000;
+const REFUSAL_QUIET_MS = 10_000;
 
 /** Half to one and a half, so that nodes that drain together do not tick together. */
 function jitter(): number {
   return 0.5 + Math.random();
 }
 
-function endpointLimits({ listen, endpoint, reply }: Config): EndpointLimits {
+function endpointLimits({ listen, endpoint, reply, ack }: Config): EndpointLimits {
   return {
     framing: listen.framing,
     maxFrameBytes: listen.maxFrameBytes,
@@ -300,6 +339,7 @@ function endpointLimits({ listen, endpoint, reply }: Config): EndpointLimits {
     maxPending: reply.maxPending,
     maxPendingBytes: reply.maxPendingBytes,
     writeTimeoutMs: reply.writeTimeoutMs,
+    ack,
   };
 }
 

@@ -1,13 +1,16 @@
+export const UNDELIVERED_REASONS = [
+  'not_connected',
+  'expired',
+  'stale_sequence',
+  'reorder_overflow',
+  'slow_consumer',
+  'bad_headers',
+  'bad_body',
+  'connection_closed',
+] as const;
+
 /** Why a reply did not reach its device; the `reason` header of a message in the undelivered queue. */
-export type UndeliveredReason =
-  | 'not_connected'
-  | 'expired'
-  | 'stale_sequence'
-  | 'reorder_overflow'
-  | 'slow_consumer'
-  | 'bad_headers'
-  | 'bad_body'
-  | 'connection_closed';
+export type UndeliveredReason = (typeof UNDELIVERED_REASONS)[number];
 
 /** What became of a reply. A duplicate is one whose number the device has already had. */
 export type ReplyOutcome = 'delivered' | 'duplicate' | UndeliveredReason;

@@ -18,10 +18,10 @@ class Worker {
   #draining = false;
   #ready = false;
 
-  constructor({ index, config, files }: Extract<ToWorker, { type: 'start' }>) {
+  constructor({ index, config, files, adopted }: Extract<ToWorker, { type: 'start' }>) {
     this.#log = createLogger(config.log.level, { pid: process.pid, worker: index });
     this.#address = `${config.listen.host}:${config.listen.port}`;
-    this.#gateway = new Gateway(config, files, this.#metrics, this.#log);
+    this.#gateway = new Gateway(config, files, adopted, this.#metrics, this.#log);
     this.#gateway.onBroker((works, reason) => {
       this.#brokerWorks = works;
       this.#reason = reason;
@@ -32,6 +32,7 @@ class Worker {
   }
 
   start(): void {
+    send({ type: 'node', id: this.#gateway.nodeId });
     this.#gateway.connect();
     this.#report();
   }

@@ -1,6 +1,6 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket, type Server as TlsServer } from 'node:tls';
-import type { Peer } from '../endpoint/endpoint.ts';
+import type { Peer } from '../endpoint/endpoint-host.ts';
 import type { Ending } from '../endpoint/lifecycle.ts';
 import { TimingWheel } from '../util/timing-wheel.ts';
 import type { AdmissionGate } from './admission.ts';
@@ -20,6 +20,8 @@ export interface AcceptorOptions {
   readonly host: string;
   readonly port: number;
   readonly backlog: number;
+  /** Handshakes included. */
+  readonly maxConnections: number;
   readonly handshakeTimeoutMs: number;
   /** 0: off. */
   readonly keepAliveMs: number;
@@ -31,11 +33,17 @@ export interface AcceptorOptions {
   readonly identity: IdentityField;
 }
 
+/** Why a socket was reset before its handshake. */
+export const REFUSAL_REASONS = ['accept_queue_full', 'max_connections'] as const;
+export type RefusalReason = (typeof REFUSAL_REASONS)[number];
+
 export interface AcceptorHandlers {
   nextConnectionId(): string;
   established(connectionId: string, socket: TLSSocket, peer: Peer, handshakeMs: number): void;
   failed(handshake: Handshake, ending: Ending): void;
-  refused(): void;
+  refused(reason: RefusalReason): void;
+  /** Connections that are established and not closed. */
+  openConnections(): number;
   /** The system could not accept a connection: EMFILE, ENFILE, ENOBUFS, … */
   acceptFailed(error: NodeJS.ErrnoException): void;
   handshakeStarted(): void;
@@ -124,13 +132,15 @@ export class AcceptorPool {
       socket.destroy();
       return;
     }
+    if (this.#pending.size + this.#handlers.openConnections() >= this.#options.maxConnections) {
+      this.#refuse(socket, 'max_connections');
+      return;
+    }
     const now = this.#now();
     const handshake = new Handshake(this.#handlers.nextConnectionId(), socket, now);
     const verdict = this.#gate.offer(handshake, now);
     if (verdict === 'refuse') {
-      socket.on('error', ignore);
-      socket.resetAndDestroy();
-      this.#handlers.refused();
+      this.#refuse(socket, 'accept_queue_full');
       return;
     }
     this.#pending.add(handshake);
@@ -139,6 +149,12 @@ export class AcceptorPool {
     socket.on('close', this.#rawClosed);
     this.#deadlines.arm(handshake, now + this.#options.handshakeTimeoutMs);
     if (verdict === 'start') this.#start(handshake);
+  }
+
+  #refuse(socket: Socket, reason: RefusalReason): void {
+    socket.on('error', ignore);
+    socket.resetAndDestroy();
+    this.#handlers.refused(reason);
   }
 
   #start(handshake: Handshake): void {

@@ -1,8 +1,9 @@
-import type { ConsumeMessage } from 'amqplib';
+import type { ChannelModel, ConsumeMessage } from 'amqplib';
 import type { Logger } from 'pino';
+import type { NodeId } from '../registry/connection-id.ts';
 import { Backoff } from '../util/backoff.ts';
 import { BrokerLink, type LinkName, type LinkObserver, type LinkOptions } from './broker-link.ts';
-import { Consumer, type ConsumerSession } from './consumer.ts';
+import { Consumer, type ConsumerOptions, type ConsumerSession } from './consumer.ts';
 import { Delivery, type SettledObserver } from './delivery.ts';
 import { type EventObserver, EventPublisher } from './event-publisher.ts';
 import { Forwarder } from './forwarder.ts';
@@ -27,13 +28,21 @@ export interface BrokerOptions {
   readonly inboxPrefix: string;
   readonly producer: ProducerLimits;
   readonly consumers: number;
+  /** Nodes of this machine that crashed: their inboxes are emptied here. */
+  readonly adopted: readonly NodeId[];
   readonly prefetch: number;
   readonly forwardGraceMs: number;
   readonly roundTrip: RoundTripOptions;
 }
 
 export interface BrokerObserver extends LinkObserver, ProducerObserver, EventObserver {
-  replySettled: SettledObserver;
+  replySettled: SettledObserver['replySettled'];
+}
+
+export interface ReplyHandlers {
+  /** Takes a reply and must settle it. */
+  received(delivery: Delivery): void;
+  receiptDue: SettledObserver['receiptDue'];
 }
 
 const REST_IDLE_MS = 2_000;
@@ -45,19 +54,17 @@ export class Broker {
   readonly roundTrip: RoundTrip;
   readonly #undelivered: UndeliveredPublisher;
   readonly #consumers: Consumer[] = [];
+  readonly #adopted: Consumer[] = [];
+  #adoptionEnd: NodeJS.Timeout | undefined;
   readonly #links: BrokerLink[];
+  readonly #adoptionMs: number;
 
-  /** @param onReply takes each reply; it must settle it */
-  constructor(
-    options: BrokerOptions,
-    onReply: (delivery: Delivery) => void,
-    observer: BrokerObserver,
-    log: Logger,
-  ) {
+  constructor(options: BrokerOptions, replies: ReplyHandlers, observer: BrokerObserver, log: Logger) {
     const backoff = () => new Backoff(options.reconnectMinMs, options.reconnectMaxMs);
     const link = (name: LinkName) => new BrokerLink(name, options.link, backoff(), observer, log);
     const [publish, consume, forward] = [link('publish'), link('consume'), link('forward')];
     this.#links = [publish, consume, forward];
+    this.#adoptionMs = options.topology.inboxExpiresMs;
 
     const topology = new Topology(options.names, options.topology);
     this.producer = new Producer(publish, topology, options.producer, backoff(), observer, log);
@@ -65,18 +72,30 @@ export class Broker {
     this.forwarder = new Forwarder(forward, options.inboxPrefix, options.forwardGraceMs, backoff(), log);
     this.events = new EventPublisher(forward, topology, backoff(), observer, log);
 
-    const settled: SettledObserver = (outcome) => observer.replySettled(outcome);
+    const settled: SettledObserver = {
+      replySettled: (outcome) => observer.replySettled(outcome),
+      receiptDue: (delivery, outcome, detail) => replies.receiptDue(delivery, outcome, detail),
+    };
     const received = (message: ConsumeMessage, session: ConsumerSession) => {
       if (this.roundTrip.takes(message, session)) return;
-      onReply(new Delivery(message, session, this.#undelivered, settled));
+      replies.received(new Delivery(message, session, this.#undelivered, settled));
     };
-    const { prefetch } = options;
+    const { names, prefetch } = options;
+    const consumer = (name: string, queue: string, prepare: ConsumerOptions['prepare']) =>
+      new Consumer(consume, { name, queue, prepare, prefetch, received }, backoff(), log);
     for (let i = 0; i < options.consumers; i++) {
-      const consumer = { name: `consumer-${i}`, queue: 'toDevice', prefetch, received } as const;
-      this.#consumers.push(new Consumer(consume, topology, consumer, backoff(), log));
+      const prepare = (model: ChannelModel) => topology.declare(model, 'undelivered', 'toDevice');
+      this.#consumers.push(consumer(`consumer-${i}`, names.toDevice, prepare));
     }
-    const inbox = { name: 'inbox', queue: 'inbox', prefetch, received } as const;
-    this.#consumers.push(new Consumer(consume, topology, inbox, backoff(), log));
+    this.#consumers.push(
+      consumer('inbox', names.inbox, (model) => topology.declare(model, 'undelivered', 'inbox')),
+    );
+    for (const owner of options.adopted) {
+      const queue = options.inboxPrefix + owner;
+      this.#adopted.push(
+        consumer(`inbox of ${owner}`, queue, (model) => topology.declareInbox(model, queue)),
+      );
+    }
 
     const whole = () =>
       this.producer.isUp &&
@@ -91,12 +110,18 @@ export class Broker {
   start(): void {
     for (const link of this.#links) link.start();
     this.roundTrip.start();
+    // By then whoever still answers those connections has had time enough; without a consumer the queues expire.
+    this.#adoptionEnd = setTimeout(() => void this.#stopAdopting(), this.#adoptionMs).unref();
+  }
+
+  async #stopAdopting(): Promise<void> {
+    await Promise.all(this.#adopted.map((consumer) => consumer.stop()));
   }
 
   /** Takes no more replies; those received are settled by whoever holds them. */
   async stopConsuming(): Promise<void> {
     this.roundTrip.stop();
-    await Promise.all(this.#consumers.map((consumer) => consumer.cancel()));
+    await Promise.all([...this.#consumers, ...this.#adopted].map((consumer) => consumer.cancel()));
   }
 
   /**
@@ -111,6 +136,8 @@ export class Broker {
 
   async stop(): Promise<void> {
     this.roundTrip.stop();
+    clearTimeout(this.#adoptionEnd);
+    await this.#stopAdopting();
     await Promise.all(this.#consumers.map((consumer) => consumer.stop()));
     await Promise.all([
       this.producer.stop(),

@@ -4,7 +4,6 @@ import type { Backoff } from '../util/backoff.ts';
 import { AckTracker } from './ack-tracker.ts';
 import type { BrokerLink } from './broker-link.ts';
 import { ChannelKeeper } from './channel-keeper.ts';
-import type { Topology, TopologyPart } from './topology.ts';
 
 /**
  * One consumer on a channel of its own. Comes back after a cancel, a channel close or a reconnect; what was not
@@ -12,21 +11,21 @@ import type { Topology, TopologyPart } from './topology.ts';
  */
 export interface ConsumerOptions {
   readonly name: string;
-  readonly queue: TopologyPart & ('toDevice' | 'inbox');
+  readonly queue: string;
+  /** Declares the queue; runs each time a channel is opened. */
+  prepare(model: ChannelModel): Promise<void>;
   readonly prefetch: number;
   received(message: ConsumeMessage, session: ConsumerSession): void;
 }
 
 export class Consumer {
   readonly #options: ConsumerOptions;
-  readonly #topology: Topology;
   readonly #keeper: ChannelKeeper<Channel>;
   #session: ConsumerSession | null = null;
   #consumerTag: string | undefined;
 
-  constructor(link: BrokerLink, topology: Topology, options: ConsumerOptions, backoff: Backoff, log: Logger) {
+  constructor(link: BrokerLink, options: ConsumerOptions, backoff: Backoff, log: Logger) {
     this.#options = options;
-    this.#topology = topology;
     this.#keeper = new ChannelKeeper<Channel>(
       link,
       {
@@ -67,11 +66,11 @@ export class Consumer {
   }
 
   async #setUp(channel: Channel, model: ChannelModel): Promise<void> {
-    await this.#topology.declare(model, 'undelivered', this.#options.queue);
-    await channel.prefetch(this.#options.prefetch);
+    const { queue, prefetch, prepare } = this.#options;
+    await prepare(model);
+    await channel.prefetch(prefetch);
     const session = new ConsumerSession(channel);
     this.#session = session;
-    const queue = this.#topology.names[this.#options.queue];
     const { consumerTag } = await channel.consume(queue, (message) => {
       if (message === null) {
         this.#keeper.reset(

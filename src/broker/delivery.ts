@@ -9,7 +9,11 @@ export interface UndeliveredSink {
 }
 
 /** Told once for each delivery. */
-export type SettledObserver = (outcome: ReplyOutcome | 'forwarded') => void;
+export interface SettledObserver {
+  replySettled(outcome: ReplyOutcome | 'forwarded'): void;
+  /** The backend asked for a receipt, and this is the outcome. */
+  receiptDue(delivery: Delivery, outcome: ReplyOutcome, detail: string | undefined): void;
+}
 
 /**
  * A reply as it came from the broker, from its basic.deliver to its basic.ack. The ack is sent once the reply is
@@ -56,14 +60,18 @@ export class Delivery implements Reply {
   }
 
   settle(outcome: ReplyOutcome, detail?: string): void {
-    this.#observer(outcome);
+    this.#observer.replySettled(outcome);
+    // A duplicate is the same reply once more: its receipt went out with the first copy.
+    if (this.parsed.ok && this.parsed.headers.receipt && outcome !== 'duplicate') {
+      this.#observer.receiptDue(this, outcome, detail);
+    }
     if (outcome === 'delivered' || outcome === 'duplicate') this.acknowledge();
     else this.#undelivered.record(this, outcome, detail);
   }
 
   /** Another node has it. */
   forwarded(): void {
-    this.#observer('forwarded');
+    this.#observer.replySettled('forwarded');
     this.acknowledge();
   }
 

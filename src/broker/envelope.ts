@@ -6,6 +6,8 @@ export interface ReplyHeaders {
   readonly connectionId: string;
   readonly toDeviceSeq: number | undefined;
   readonly expiresAtMs: number | undefined;
+  /** The backend wants to be told what became of the reply. */
+  readonly receipt: boolean;
 }
 
 /** Either what the headers say, or what is wrong with them and what was expected. */
@@ -28,7 +30,12 @@ export function parseReplyHeaders(headers: MessagePropertyHeaders | undefined): 
   const expiresAtMs = headers?.expires_at ?? undefined;
   if (!isAbsentOrCount(expiresAtMs))
     return wrong(`expires_at must be an integer of ms since the epoch, not ${show(expiresAtMs)}`);
-  return { ok: true, headers: { connectionId: connectionId.toLowerCase(), toDeviceSeq, expiresAtMs } };
+  const receipt = headers?.receipt ?? false;
+  if (typeof receipt !== 'boolean') return wrong(`receipt must be a boolean, not ${show(receipt)}`);
+  return {
+    ok: true,
+    headers: { connectionId: connectionId.toLowerCase(), toDeviceSeq, expiresAtMs, receipt },
+  };
 }
 
 function wrong(problem: string): ParsedReply {

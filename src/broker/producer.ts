@@ -4,6 +4,7 @@ import type { Backoff } from '../util/backoff.ts';
 import type { BrokerLink } from './broker-link.ts';
 import { ConfirmedPublisher } from './confirmed-publisher.ts';
 import { int64 } from './envelope.ts';
+import { shardOf } from './shard.ts';
 import type { Topology } from './topology.ts';
 
 /**
@@ -54,7 +55,8 @@ export class Producer implements FrameSink {
         prepare: (model) => topology.declare(model, 'deadLetter', 'fromDevice', 'undelivered', 'inbox'),
         send: (channel, frame, republished) => {
           if (republished) this.#observer.frameRepublished();
-          return channel.publish('', fromDevice, frame.body, {
+          const queue = fromDevice[shardOf(frame.connectionId, fromDevice.length)]!;
+          return channel.publish('', queue, frame.body, {
             headers: frameHeaders(frame, republished),
             persistent: true,
             mandatory: true,

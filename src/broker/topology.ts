@@ -10,7 +10,8 @@ import { BrokerError, messageOf } from './broker-error.ts';
  *   owsla.inbox.<node> ──(its node is gone)──► undelivered
  */
 export interface TopologyNames {
-  readonly fromDevice: string;
+  /** One queue, or one per shard. */
+  readonly fromDevice: readonly string[];
   readonly deadLetter: string;
   readonly toDevice: string;
   readonly undelivered: string;
@@ -43,38 +44,46 @@ export class Topology {
    * @throws BrokerError `topology_mismatch` when one exists with other arguments; it says which one
    */
   async declare(model: ChannelModel, ...parts: TopologyPart[]): Promise<void> {
-    for (const part of parts) await this.#declareOnce(model, part);
+    for (const part of parts) {
+      for (const name of [this.names[part]].flat()) await this.#declareOnce(model, part, name);
+    }
   }
 
-  #declareOnce(model: ChannelModel, part: TopologyPart): Promise<void> {
-    const running = this.#underWay.get(part);
+  /** Declares the inbox of another node, as that node would. */
+  async declareInbox(model: ChannelModel, name: string): Promise<void> {
+    await this.declare(model, 'undelivered');
+    await this.#declareOnce(model, 'inbox', name);
+  }
+
+  #declareOnce(model: ChannelModel, part: TopologyPart, name: string): Promise<void> {
+    const running = this.#underWay.get(name);
     if (running?.model === model) return running.done;
-    const done = this.#declarePart(model, part).finally(() => {
-      if (this.#underWay.get(part)?.done === done) this.#underWay.delete(part);
+    const done = this.#declareOne(model, part, name).finally(() => {
+      if (this.#underWay.get(name)?.done === done) this.#underWay.delete(name);
     });
-    this.#underWay.set(part, { model, done });
+    this.#underWay.set(name, { model, done });
     return done;
   }
 
   /** On a channel of its own, because the broker closes the channel of a declaration that it refuses. */
-  async #declarePart(model: ChannelModel, part: TopologyPart): Promise<void> {
+  async #declareOne(model: ChannelModel, part: TopologyPart, name: string): Promise<void> {
     const channel = await model.createChannel();
     // The refusal also rejects the declaration below.
     channel.on('error', () => {});
     try {
-      await this.#assert(channel, part);
+      await this.#assert(channel, part, name);
       await channel.close();
     } catch (error) {
       const mismatch = (error as { code?: unknown }).code === PRECONDITION_FAILED;
       throw mismatch
-        ? new BrokerError('topology_mismatch', mismatchMessage(this.names[part], error), { cause: error })
+        ? new BrokerError('topology_mismatch', mismatchMessage(name, error), { cause: error })
         : error;
     }
   }
 
-  async #assert(channel: Channel, part: TopologyPart): Promise<void> {
-    if (part === 'events') await channel.assertExchange(this.names.events, 'topic', { durable: true });
-    else await channel.assertQueue(this.names[part], this.#queueOptions(part));
+  async #assert(channel: Channel, part: TopologyPart, name: string): Promise<void> {
+    if (part === 'events') await channel.assertExchange(name, 'topic', { durable: true });
+    else await channel.assertQueue(name, this.#queueOptions(part));
   }
 
   #queueOptions(part: Exclude<TopologyPart, 'events'>): Options.AssertQueue {

@@ -57,6 +57,12 @@ const text = (fallback: string, description: string) =>
     .default(fallback)
     .meta(key({ description, expects: 'a non-empty text' }));
 
+const flag = (fallback: boolean, description: string) =>
+  z
+    .preprocess((v) => (v === 'true' ? true : v === 'false' ? false : v), z.boolean())
+    .default(fallback)
+    .meta(key({ description, expects: 'true or false' }));
+
 const path = (description: string) =>
   z
     .string()
@@ -95,6 +101,12 @@ const listen = z.strictObject({
   maxFrameBytes: sizeBytes(
     65_536,
     'Largest frame from a device, without delimiter or prefix. A longer one ends the connection as frame_too_large.',
+  ),
+  maxConnections: count(
+    0,
+    0,
+    10_000_000,
+    'Connections that one worker holds at most, handshakes included; past that a new socket is reset. 0: as many as its limit of open files allows.',
   ),
   acceptors: count(256, 1, 100_000, 'TLS handshakes that one worker has in progress at once.'),
   acceptQueue: count(
@@ -141,6 +153,10 @@ const endpoint = z.strictObject({
   keepAliveMs: durationMs(
     60_000,
     'Idle time after which TCP keepalive probes start; a vanished peer is noticed about ten seconds later. 0: off.',
+  ),
+  pausedPeerCheckMs: durationMs(
+    30_000,
+    'How often connections whose reads are paused are looked up in the kernel, which alone knows that their peer is gone. One that was found so twice running is closed as peer_reset. 0: never. Linux only.',
   ),
   maxUnconfirmedFrames: count(
     256,
@@ -196,6 +212,26 @@ const reply = z.strictObject({
   ),
 });
 
+const ack = z.strictObject({
+  enabled: flag(
+    false,
+    'Tell the device which of its frames the broker has confirmed, so that it can keep its own copy until then.',
+  ),
+  template: z
+    .string()
+    .refine((v) => v.includes('{seq}') && !/[\r\n]/.test(v))
+    .default('ACK {seq}')
+    .meta(
+      key({
+        description:
+          'The frame that says so; {seq} stands for the sequence number up to which, from 0, all frames are confirmed.',
+        expects: 'one line of text with {seq} in it',
+      }),
+    ),
+  every: count(16, 1, 1_000_000, 'Send it at the latest after this many further frames were confirmed.'),
+  intervalMs: durationMs(200, 'Send it at the latest this long after a frame was confirmed.', 1),
+});
+
 const amqp = z.strictObject({
   url: z
     .preprocess(
@@ -228,6 +264,12 @@ const amqp = z.strictObject({
   reconnectMaxMs: durationMs(15_000, 'Largest upper bound of that wait.', 1),
   queueType: choice(['quorum', 'classic'], 'quorum', 'x-queue-type of every queue the gateway declares.'),
   fromDevice: text('from_device', 'Queue that device frames are published to.'),
+  shards: count(
+    1,
+    1,
+    256,
+    'Queues that device frames are spread over. With more than one, their names are fromDevice with .0, .1, … behind it; a connection always uses the same one.',
+  ),
   toDevice: text('to_device', 'Shared queue that replies are taken from.'),
   undelivered: text('undelivered', 'Queue for replies that could not be delivered, with a reason header.'),
   deadLetter: text(
@@ -323,6 +365,7 @@ export const configSchema = z
     tls: tls.prefault({}),
     endpoint: endpoint.prefault({}),
     reply: reply.prefault({}),
+    ack: ack.prefault({}),
     amqp: amqp.prefault({}),
     shutdown: shutdown.prefault({}),
     restart: restart.prefault({}),

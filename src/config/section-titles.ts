@@ -4,6 +4,7 @@ const TITLES: Readonly<Record<string, string>> = {
   tls: 'TLS towards devices',
   endpoint: 'Device connections',
   reply: 'Replies to devices',
+  ack: 'Acknowledgement to devices',
   amqp: 'Broker',
   shutdown: 'Shutdown',
   restart: 'Restart of crashed workers',

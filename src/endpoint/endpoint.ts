@@ -1,74 +1,14 @@
 import type { TLSSocket } from 'node:tls';
-import type { Frame, FrameSink, FrameSource } from '../frame.ts';
+import type { Frame, FrameSource } from '../frame.ts';
 import type { Reply } from '../reply.ts';
-import type { TimingWheel, WheelEntry } from '../util/timing-wheel.ts';
-import {
-  createDecoder,
-  encodingProblem,
-  type FrameDecoder,
-  FrameTooLargeError,
-  type FramingName,
-} from './framing.ts';
+import type { WheelEntry } from '../util/timing-wheel.ts';
+import type { EndpointHost, Peer } from './endpoint-host.ts';
+import { createDecoder, type FrameDecoder, FrameTooLargeError } from './framing.ts';
 import { type CloseReason, type ConnectionState, type Ending, OPEN, transition } from './lifecycle.ts';
-import { Outbox } from './outbox.ts';
-import { type Gap, Resequencer, type ResequencerLimits } from './resequencer.ts';
+import type { PeerState } from './peer-watch.ts';
+import { type LaneOwner, ReplyLane } from './reply-lane.ts';
+import type { Gap } from './resequencer.ts';
 
-/**
- * One device connection, from the end of its TLS handshake to its last settled reply.
- *
- *   socket ──► decoder ──► FrameSink            (reads pause while the window or our own share of it is full)
- *   socket ◄── outbox ◄── resequencer ◄── deliver()
- *
- * There is one of these per connection, so it holds numbers rather than objects, creates what replies need with
- * the first reply, and shares its listeners, its deadlines' timer and its limits with all others.
- */
-export interface EndpointLimits {
-  readonly framing: FramingName;
-  readonly maxFrameBytes: number;
-  readonly maxUnconfirmedFrames: number;
-  readonly maxUnconfirmedBytes: number;
-  /** 0: never. */
-  readonly idleTimeoutMs: number;
-  /** 0: never. */
-  readonly firstFrameTimeoutMs: number;
-  readonly gapTimeoutMs: number;
-  readonly onGap: 'skip' | 'close';
-  readonly resequencer: ResequencerLimits;
-  readonly maxPending: number;
-  readonly maxPendingBytes: number;
-  readonly writeTimeoutMs: number;
-}
-
-/** What the endpoints of a node share, and whom they tell. */
-export interface EndpointHost {
-  readonly limits: EndpointLimits;
-  readonly sink: FrameSink;
-  readonly deadlines: TimingWheel<Endpoint>;
-  /** Monotonic clock in ms. */
-  now(): number;
-  /** Calls `endpoint.flush()` once at the end of this turn. */
-  flushSoon(endpoint: Endpoint): void;
-  frameReceived(bytes: number): void;
-  framesSent(count: number, bytes: number): void;
-  readsPaused(): void;
-  readsResumed(): void;
-  replyParked(delta: number): void;
-  gapSkipped(endpoint: Endpoint, gap: Gap, waitedMs: number): void;
-  /** The connection takes no more replies. */
-  ended(endpoint: Endpoint): void;
-  /** The socket is gone, all frames that were read are handed on, and every reply is settled. */
-  closed(endpoint: Endpoint, ending: Ending): void;
-}
-
-/** Who is at the other end, as far as TCP and TLS told. */
-export interface Peer {
-  readonly remoteAddress: string;
-  readonly remotePort: number;
-  readonly deviceId: string | undefined;
-}
-
-/** A batch is one TLS record, so that a slow device shows progress often enough to be told from a dead one. */
-const MAX_BATCH_BYTES = 16_384;
 /** How long a socket that was ended in an orderly way may take to flush and close. */
 const CLOSE_GRACE_MS = 5_000;
 const NEVER = Number.POSITIVE_INFINITY;
@@ -89,7 +29,16 @@ const MANNER: Partial<Record<CloseReason, 'flush' | 'close'>> = {
 
 type OwnedSocket = TLSSocket & { owslaEndpoint: Endpoint };
 
-export class Endpoint implements FrameSource, WheelEntry {
+/**
+ * One device connection, from the end of its TLS handshake to its last settled reply.
+ *
+ *   socket ──► decoder ──► FrameSink      (reads pause while the window or our own share of it is full)
+ *   socket ◄── ReplyLane ◄── deliver()
+ *
+ * There is one of these per connection, so it holds numbers rather than objects, makes the lane with the first
+ * reply, and shares its listeners, its deadlines' timer and its limits with all others.
+ */
+export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
   readonly connectionId: string;
   readonly peer: Peer;
   readonly openedAtMs: number;
@@ -106,8 +55,11 @@ export class Endpoint implements FrameSource, WheelEntry {
   #socketClosed = false;
   /** No more bytes will come out of the socket. */
   #readEnded = false;
+  /** The socket takes no more writes. */
+  #writeEnded = false;
   #readPaused = false;
   #tooLarge = false;
+  #peerSuspect = false;
   #waitingForRoom = false;
 
   #nextFromDeviceSeq = 0;
@@ -116,15 +68,8 @@ export class Endpoint implements FrameSource, WheelEntry {
   #bytesReceived = 0;
   #lastReadAtMs: number;
 
-  #resequencer: Resequencer<Reply> | null = null;
-  #outbox: Outbox | null = null;
-  #flushScheduled = false;
-  #parkedReported = 0;
-  #gapSinceMs = NEVER;
-  #writeSinceMs = NEVER;
+  #lane: ReplyLane | null = null;
   #closeSinceMs = NEVER;
-  #framesSent = 0;
-  #bytesSent = 0;
 
   constructor(host: EndpointHost, connectionId: string, socket: TLSSocket, peer: Peer) {
     this.#host = host;
@@ -146,21 +91,22 @@ export class Endpoint implements FrameSource, WheelEntry {
     return this.#nextFromDeviceSeq;
   }
 
+  /** Body bytes, as everywhere. */
   get bytesReceived(): number {
     return this.#bytesReceived;
   }
 
   get framesSent(): number {
-    return this.#framesSent;
+    return this.#lane?.framesSent ?? 0;
   }
 
   get bytesSent(): number {
-    return this.#bytesSent;
+    return this.#lane?.bytesSent ?? 0;
   }
 
   /** The last `to_device_seq` that was passed, or -1. */
   get lastToDeviceSeq(): number {
-    return (this.#resequencer?.nextSeq ?? 0) - 1;
+    return this.#lane?.lastToDeviceSeq ?? -1;
   }
 
   /**
@@ -174,7 +120,7 @@ export class Endpoint implements FrameSource, WheelEntry {
     if (next === this.#state) return;
     this.#state = next;
     this.#host.ended(this);
-    this.#settleParked();
+    this.#lane?.ended(ending.reason);
     const manner = this.#socketClosed ? undefined : MANNER[ending.reason];
     if (manner === undefined) {
       this.#destroy();
@@ -182,10 +128,11 @@ export class Endpoint implements FrameSource, WheelEntry {
     }
     if (manner === 'close') {
       this.#readEnded = true;
-      this.#settleWaiting();
+      this.#lane?.abandonWaiting();
     }
     this.#closeSinceMs = this.#host.now();
     this.#armDeadline();
+    this.#lane?.flush();
     this.#endSocketOnceFlushed();
     this.#pump();
   }
@@ -193,21 +140,23 @@ export class Endpoint implements FrameSource, WheelEntry {
   #destroy(): void {
     this.#takeUnreadBytes();
     this.#readEnded = true;
-    this.#settleWaiting();
+    this.#lane?.abandonWaiting();
     this.#socket.destroy();
     this.#pump();
   }
 
+  /** Also waits for what the device is still to be told of its frames; the close grace bounds it. */
   #endSocketOnceFlushed(): void {
-    this.flush();
-    if (this.#outbox === null || !this.#outbox.isWriting) this.#socket.end();
+    if (this.#writeEnded || this.#lane?.isBusy) return;
+    if (this.#host.limits.ack.enabled && this.#unconfirmedFrames > 0 && !this.#readEnded) return;
+    this.#writeEnded = true;
+    this.#socket.end();
   }
 
   // ── device → broker ──────────────────────────────────────────────────────────────────────────────────────
 
   receive(chunk: Buffer): void {
     this.#lastReadAtMs = this.#host.now();
-    this.#bytesReceived += chunk.length;
     this.#decoder.push(chunk);
     this.#pump();
   }
@@ -215,6 +164,8 @@ export class Endpoint implements FrameSource, WheelEntry {
   frameConfirmed(frame: Frame): void {
     this.#unconfirmedFrames--;
     this.#unconfirmedBytes -= frame.body.length;
+    if (this.#host.limits.ack.enabled && !this.#writeEnded)
+      this.#laneOfOwn().frameConfirmed(frame.fromDeviceSeq);
     if (this.#readPaused && !this.#waitingForRoom && this.#isBelowHalfShare()) this.#pump();
   }
 
@@ -262,6 +213,7 @@ export class Endpoint implements FrameSource, WheelEntry {
   #publish(body: Buffer): void {
     this.#unconfirmedFrames++;
     this.#unconfirmedBytes += body.length;
+    this.#bytesReceived += body.length;
     this.#host.frameReceived(body.length);
     this.#host.sink.publish({
       connectionId: this.connectionId,
@@ -290,9 +242,9 @@ export class Endpoint implements FrameSource, WheelEntry {
     this.#readPaused = paused;
     if (paused) {
       this.#socket.pause();
-      this.#host.readsPaused();
+      this.#host.readsPaused(this);
     } else {
-      this.#host.readsResumed();
+      this.#host.readsResumed(this);
       if (!this.#readEnded) this.#socket.resume();
     }
   }
@@ -302,7 +254,6 @@ export class Endpoint implements FrameSource, WheelEntry {
     if (this.#readEnded || this.#tooLarge) return;
     this.#socket.pause();
     for (let chunk = this.#socket.read(); chunk !== null; chunk = this.#socket.read()) {
-      this.#bytesReceived += chunk.length;
       this.#decoder.push(chunk);
     }
   }
@@ -311,215 +262,59 @@ export class Endpoint implements FrameSource, WheelEntry {
 
   /** Takes a reply; settles it when its bytes are with the kernel, or its fate is known. */
   deliver(reply: Reply): void {
-    if (this.#state.phase !== 'open') {
-      reply.settle('connection_closed', `connection ended: ${this.#state.ending.reason}`);
-      return;
-    }
-    if (reply.toDeviceSeq === undefined) this.#enqueue(reply);
-    else this.#deliverInOrder(reply, reply.toDeviceSeq);
+    if (this.#state.phase === 'open') this.#laneOfOwn().deliver(reply);
+    else reply.settle('connection_closed', `connection ended: ${this.#state.ending.reason}`);
   }
 
-  #deliverInOrder(reply: Reply, seq: number): void {
-    this.#resequencer ??= new Resequencer(this.#host.limits.resequencer);
-    const resequencer = this.#resequencer;
-    const nextBefore = resequencer.nextSeq;
-    switch (resequencer.offer(seq, reply)) {
-      case 'next':
-        this.#enqueue(reply);
-        this.#releaseReady();
-        break;
-      case 'parked':
-        reply.detach();
-        break;
-      case 'duplicate_parked':
-        reply.detach();
-        resequencer.replaceParked(seq, reply)?.settle('duplicate');
-        break;
-      case 'duplicate':
-        reply.settle('duplicate');
-        break;
-      case 'stale':
-        reply.settle(
-          'stale_sequence',
-          `to_device_seq ${seq} was given up before, next is ${resequencer.nextSeq}`,
-        );
-        break;
-      case 'overflow':
-        reply.settle(
-          'reorder_overflow',
-          `to_device_seq ${seq} while waiting for ${resequencer.nextSeq}, ${resequencer.parkedCount} replies parked`,
-        );
-        break;
-    }
-    this.#gapMayHaveChanged(nextBefore);
+  #laneOfOwn(): ReplyLane {
+    this.#lane ??= new ReplyLane(this, this.#host);
+    return this.#lane;
   }
 
-  #releaseReady(): void {
-    for (
-      let ready = this.#resequencer?.takeReady();
-      ready !== undefined;
-      ready = this.#resequencer?.takeReady()
-    ) {
-      this.#enqueue(ready);
-    }
-  }
-
-  /** A gap's clock starts when something is parked behind it, and anew with each number that was waited for. */
-  #gapMayHaveChanged(nextBefore: number): void {
-    this.#reportParked();
-    const resequencer = this.#resequencer!;
-    if (!resequencer.hasGap) this.#gapSinceMs = NEVER;
-    else if (this.#gapSinceMs === NEVER || resequencer.nextSeq !== nextBefore) {
-      this.#gapSinceMs = this.#host.now();
-      this.#armDeadline();
-    }
-  }
-
-  #reportParked(): void {
-    const parked = this.#resequencer?.parkedCount ?? 0;
-    if (parked !== this.#parkedReported) this.#host.replyParked(parked - this.#parkedReported);
-    this.#parkedReported = parked;
-  }
-
-  /** The reply's turn has come; one that cannot be delivered gives its place in the order up. */
-  #enqueue(reply: Reply): void {
-    if (reply.expiresAtMs !== undefined && Date.now() >= reply.expiresAtMs) {
-      reply.settle('expired', `expires_at ${reply.expiresAtMs} has passed`);
-      return;
-    }
-    if (this.#state.phase !== 'open') {
-      reply.settle('connection_closed', `connection ended: ${this.#state.ending.reason}`);
-      return;
-    }
-    const problem = encodingProblem(this.#host.limits.framing, reply.body);
-    if (problem !== undefined) {
-      reply.settle('bad_body', problem);
-      return;
-    }
-    this.#outbox ??= new Outbox();
-    const outbox = this.#outbox;
-    if (outbox.isWriting) reply.detach();
-    outbox.push(reply);
-    const { maxPending, maxPendingBytes } = this.#host.limits;
-    if (outbox.count > maxPending) {
-      this.end({
-        reason: 'slow_consumer',
-        detail: 'too many replies wait for the socket (reply.maxPending)',
-        limit: maxPending,
-        value: outbox.count,
-      });
-    } else if (outbox.bytes > maxPendingBytes && outbox.count > 1) {
-      this.end({
-        reason: 'slow_consumer',
-        detail: 'too many bytes of replies wait for the socket (reply.maxPendingBytes)',
-        limit: maxPendingBytes,
-        value: outbox.bytes,
-      });
-    } else if (!outbox.isWriting && !this.#flushScheduled) {
-      this.#flushScheduled = true;
-      this.#host.flushSoon(this);
-    }
-  }
-
-  /** Writes the next batch unless one is under way. */
-  flush(): void {
-    this.#flushScheduled = false;
-    const outbox = this.#outbox;
-    if (outbox === null || outbox.isWriting || !outbox.hasWaiting || this.#socketClosed) return;
-    const bytes = outbox.startWrite(this.#host.limits.framing, MAX_BATCH_BYTES);
-    this.#writeSinceMs = this.#host.now();
-    this.#armDeadline();
-    this.#socket.write(bytes, (error) => this.#written(error ?? undefined));
-  }
-
-  #written(error: Error | undefined): void {
-    this.#writeSinceMs = NEVER;
+  write(bytes: Buffer, done: (error: Error | undefined) => void): void {
     // Node also calls back without an error for a write that a destroyed socket never made.
-    if (error !== undefined || this.#socket.destroyed) {
-      this.#settleAtEnd(this.#outbox!.takeWritten());
-      return;
-    }
-    const written = this.#outbox!.takeWritten();
-    let bytes = 0;
-    for (const reply of written) {
-      bytes += reply.byteLength;
-      reply.settle('delivered');
-    }
-    this.#framesSent += written.length;
-    this.#bytesSent += bytes;
-    this.#host.framesSent(written.length, bytes);
-    if (this.#state.phase === 'open') this.flush();
-    else if (!this.#readEnded) this.#endSocketOnceFlushed();
+    this.#socket.write(bytes, (error) =>
+      done(error ?? (this.#socket.destroyed ? new Error('socket destroyed') : undefined)),
+    );
   }
 
-  #settleParked(): void {
-    const parked = this.#resequencer?.drain() ?? [];
-    this.#gapSinceMs = NEVER;
-    this.#reportParked();
-    this.#settleAtEnd(parked);
+  laneIdle(): void {
+    if (this.#state.phase === 'ending') this.#endSocketOnceFlushed();
   }
 
-  #settleWaiting(): void {
-    this.#settleAtEnd(this.#outbox?.takeWaiting() ?? []);
+  laneDeadlineChanged(): void {
+    this.#armDeadline();
   }
 
-  #settleAtEnd(replies: Reply[]): void {
-    if (replies.length === 0) return;
-    const reason = this.#state.phase === 'open' ? 'socket_error' : this.#state.ending.reason;
-    const outcome = reason === 'slow_consumer' ? 'slow_consumer' : 'connection_closed';
-    for (const reply of replies) reply.settle(outcome, `connection ended: ${reason}`);
+  laneSkippedGap(gap: Gap, waitedMs: number): void {
+    this.#host.gapSkipped(this, gap, waitedMs);
   }
 
   // ── deadlines ────────────────────────────────────────────────────────────────────────────────────────────
 
   /** Called by the wheel when the earliest deadline may have passed. */
   deadlinePassed(nowMs: number): void {
-    const { limits } = this.#host;
-    if (this.#state.phase !== 'open') {
-      if (nowMs - this.#closeSinceMs >= CLOSE_GRACE_MS) this.#destroy();
-    } else if (nowMs - this.#writeSinceMs >= limits.writeTimeoutMs) {
-      this.end({
-        reason: 'slow_consumer',
-        detail: 'the device takes no replies (reply.writeTimeoutMs)',
-        limit: limits.writeTimeoutMs,
-        value: Math.round(nowMs - this.#writeSinceMs),
-      });
-    } else if (nowMs - this.#gapSinceMs >= limits.gapTimeoutMs) {
-      this.#gapTimedOut(nowMs);
-    } else if (nowMs >= this.#firstFrameDueMs()) {
-      this.end({
-        reason: 'first_frame_timeout',
-        limit: limits.firstFrameTimeoutMs,
-        value: Math.round(nowMs - this.openedAtMs),
-      });
-    } else if (nowMs >= this.#idleDueMs()) {
-      this.end({
-        reason: 'idle_timeout',
-        limit: limits.idleTimeoutMs,
-        value: Math.round(nowMs - this.#lastReadAtMs),
-      });
+    if (this.#state.phase === 'open') {
+      this.#lane?.deadlinePassed(nowMs);
+      this.#checkSilence(nowMs);
+    } else if (nowMs - this.#closeSinceMs >= CLOSE_GRACE_MS) {
+      this.#destroy();
     }
     if (!this.#socketClosed) this.#armDeadline();
   }
 
-  #gapTimedOut(nowMs: number): void {
-    const waitedMs = nowMs - this.#gapSinceMs;
-    const resequencer = this.#resequencer!;
-    if (this.#host.limits.onGap === 'close') {
+  #checkSilence(nowMs: number): void {
+    const { firstFrameTimeoutMs, idleTimeoutMs } = this.#host.limits;
+    if (nowMs >= this.#firstFrameDueMs()) {
+      const value = Math.round(nowMs - this.openedAtMs);
+      this.end({ reason: 'first_frame_timeout', limit: firstFrameTimeoutMs, value });
+    } else if (nowMs >= this.#idleDueMs()) {
       this.end({
-        reason: 'reply_gap',
-        detail: `to_device_seq ${resequencer.nextSeq} is missing`,
-        limit: this.#host.limits.gapTimeoutMs,
-        value: Math.round(waitedMs),
+        reason: 'idle_timeout',
+        limit: idleTimeoutMs,
+        value: Math.round(nowMs - this.#lastReadAtMs),
       });
-      return;
     }
-    const nextBefore = resequencer.nextSeq;
-    const gap = resequencer.skipGap();
-    if (gap === undefined) return;
-    this.#host.gapSkipped(this, gap, waitedMs);
-    this.#releaseReady();
-    this.#gapMayHaveChanged(nextBefore);
   }
 
   /** The gateway itself holds a paused device back, so its silence says nothing. */
@@ -538,18 +333,12 @@ export class Endpoint implements FrameSource, WheelEntry {
 
   /** Sees to it that the wheel looks at this endpoint no later than its earliest deadline. */
   #armDeadline(): void {
-    const { limits, deadlines } = this.#host;
     const dueMs =
       this.#state.phase === 'open'
-        ? Math.min(
-            this.#idleDueMs(),
-            this.#firstFrameDueMs(),
-            this.#gapSinceMs + limits.gapTimeoutMs,
-            this.#writeSinceMs + limits.writeTimeoutMs,
-          )
+        ? Math.min(this.#idleDueMs(), this.#firstFrameDueMs(), this.#lane?.dueMs ?? NEVER)
         : this.#closeSinceMs + CLOSE_GRACE_MS;
     if (dueMs === NEVER) return;
-    if (this.wheelSlot === -1 || dueMs < this.wheelDueMs) deadlines.arm(this, dueMs);
+    if (this.wheelSlot === -1 || dueMs < this.wheelDueMs) this.#host.deadlines.arm(this, dueMs);
   }
 
   // ── the socket's end ─────────────────────────────────────────────────────────────────────────────────────
@@ -566,6 +355,21 @@ export class Endpoint implements FrameSource, WheelEntry {
       });
   }
 
+  /**
+   * What the kernel says of the peer while reads are paused, when nobody else does. It has to say so twice running:
+   * its table is not read in one piece, and what a half-closed peer wrote before can be read once there is room.
+   */
+  peerSeen(state: PeerState): void {
+    if (state !== 'alive' && this.#peerSuspect) {
+      const what = state === 'gone' ? 'vanished' : 'closed';
+      this.end({
+        reason: 'peer_reset',
+        detail: `the peer ${what} while reads were paused; what it had sent and was not read is dropped`,
+      });
+    }
+    this.#peerSuspect = state !== 'alive';
+  }
+
   socketFailed(error: NodeJS.ErrnoException): void {
     const reset = error.code === 'ECONNRESET' || error.code === 'EPIPE';
     this.end({ reason: reset ? 'peer_reset' : 'socket_error', detail: error.message });
@@ -576,8 +380,7 @@ export class Endpoint implements FrameSource, WheelEntry {
     this.#readEnded = true;
     this.end({ reason: 'peer_closed' });
     this.#host.deadlines.disarm(this);
-    this.#settleWaiting();
-    this.#settleAtEnd(this.#outbox?.takeWritten() ?? []);
+    this.#lane?.abandonAll();
     this.#pump();
   }
 

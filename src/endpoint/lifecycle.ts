@@ -1,18 +1,21 @@
+export const CLOSE_REASONS = [
+  'peer_closed',
+  'peer_reset',
+  'socket_error',
+  'incomplete_frame',
+  'frame_too_large',
+  'idle_timeout',
+  'first_frame_timeout',
+  'handshake_timeout',
+  'tls_error',
+  'client_certificate',
+  'slow_consumer',
+  'reply_gap',
+  'shutdown',
+] as const;
+
 /** Why a connection ended, as metrics, logs and `connection.closed` name it. */
-export type CloseReason =
-  | 'peer_closed'
-  | 'peer_reset'
-  | 'socket_error'
-  | 'incomplete_frame'
-  | 'frame_too_large'
-  | 'idle_timeout'
-  | 'first_frame_timeout'
-  | 'handshake_timeout'
-  | 'tls_error'
-  | 'client_certificate'
-  | 'slow_consumer'
-  | 'reply_gap'
-  | 'shutdown';
+export type CloseReason = (typeof CLOSE_REASONS)[number];
 
 /** An end with what explains it: the limit that was hit and the value that hit it, where there is one. */
 export interface Ending {

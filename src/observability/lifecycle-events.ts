@@ -1,8 +1,10 @@
+import type { Delivery } from '../broker/delivery.ts';
 import type { GatewayEvent } from '../broker/event-publisher.ts';
 import type { Endpoint } from '../endpoint/endpoint.ts';
 import type { Ending } from '../endpoint/lifecycle.ts';
 import type { Gap } from '../endpoint/resequencer.ts';
 import type { NodeId } from '../registry/connection-id.ts';
+import type { ReplyOutcome } from '../reply.ts';
 
 /** Builds the events of the wire contract. Pure but for the wall clock it is given. */
 export class LifecycleEvents {
@@ -68,6 +70,19 @@ export class LifecycleEvents {
       from_seq: gap.fromSeq,
       to_seq: gap.toSeq,
       waited_ms: Math.round(waitedMs),
+    });
+  }
+
+  /** What became of a reply whose backend asked for a receipt. */
+  receipt({ parsed, message }: Delivery, outcome: ReplyOutcome, detail: string | undefined): GatewayEvent {
+    const { messageId, correlationId } = message.properties;
+    return this.#stamp('reply.receipt', {
+      connection_id: parsed.ok ? parsed.headers.connectionId : null,
+      to_device_seq: (parsed.ok ? parsed.headers.toDeviceSeq : undefined) ?? null,
+      outcome,
+      ...(detail === undefined ? {} : { detail }),
+      ...(messageId === undefined ? {} : { message_id: messageId }),
+      ...(correlationId === undefined ? {} : { correlation_id: correlationId }),
     });
   }
 

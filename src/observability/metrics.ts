@@ -7,9 +7,10 @@ import {
   type MetricObjectWithValues,
   Registry,
 } from 'prom-client';
+import { REFUSAL_REASONS } from '../acceptor/acceptor-pool.ts';
 import type { LinkName } from '../broker/broker-link.ts';
-import type { CloseReason } from '../endpoint/lifecycle.ts';
-import type { ReplyOutcome } from '../reply.ts';
+import { CLOSE_REASONS, type CloseReason } from '../endpoint/lifecycle.ts';
+import { type ReplyOutcome, UNDELIVERED_REASONS } from '../reply.ts';
 
 /**
  * Every metric of a worker: one method an event, so that the code that tells of it says what happened and this
@@ -154,6 +155,12 @@ export class Metrics {
       () => tally.parked,
     );
     this.#eventLoopDelay();
+    // A counter that first appears with its first event hides that event from rate() and increase().
+    for (const reason of CLOSE_REASONS) this.#closed.inc({ reason }, 0);
+    for (const reason of UNDELIVERED_REASONS) this.#undelivered.inc({ reason }, 0);
+    for (const reason of REFUSAL_REASONS) this.#refused.inc({ reason }, 0);
+    for (const result of ['delivered', 'duplicate', 'undelivered', 'forwarded'])
+      this.#replies.inc({ result }, 0);
     this.#ready.set(0);
     for (const link of ['publish', 'consume', 'forward'] as const) {
       this.#linkUp.set({ link }, 0);

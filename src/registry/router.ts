@@ -9,12 +9,13 @@ export interface Forwarding {
 
 /** Decides where a reply goes: to a connection here, to another node's inbox, or nowhere. */
 export class Router {
-  readonly #self: NodeId;
+  /** This node, and those whose inbox it adopted because they crashed: nothing is forwarded to them. */
+  readonly #own: ReadonlySet<NodeId>;
   readonly #registry: Registry<ReplyTarget>;
   readonly #forwarding: Forwarding;
 
-  constructor(self: NodeId, registry: Registry<ReplyTarget>, forwarding: Forwarding) {
-    this.#self = self;
+  constructor(own: ReadonlySet<NodeId>, registry: Registry<ReplyTarget>, forwarding: Forwarding) {
+    this.#own = own;
     this.#registry = registry;
     this.#forwarding = forwarding;
   }
@@ -33,7 +34,7 @@ export class Router {
     const owner = this.#registry.ownerOf(connectionId);
     if (owner === undefined) {
       delivery.settle('bad_headers', 'connection_id is not one that a gateway gave out (UUID version 6)');
-    } else if (owner === this.#self) {
+    } else if (this.#own.has(owner)) {
       delivery.settle('not_connected', 'the connection has ended');
     } else {
       this.#forwarding.forward(delivery, owner);

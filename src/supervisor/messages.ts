@@ -1,10 +1,11 @@
 import type { MetricObject } from 'prom-client';
 import type { LoadedFiles } from '../config/files.ts';
 import type { Config } from '../config/schema.ts';
+import type { NodeId } from '../registry/connection-id.ts';
 
 /** What the supervisor says to a worker. */
 export type ToWorker =
-  | { type: 'start'; index: number; config: Config; files: LoadedFiles }
+  | { type: 'start'; index: number; config: Config; files: LoadedFiles; adopted: NodeId[] }
   | { type: 'drain' }
   | { type: 'snapshot'; id: number };
 
@@ -12,6 +13,8 @@ export type ToWorker =
 export type FromWorker =
   /** Loaded, and waiting for `start`. */
   | { type: 'loaded' }
+  /** The node that the worker is. */
+  | { type: 'node'; id: NodeId }
   | { type: 'status'; ready: boolean; reason: string }
   | { type: 'snapshot'; id: number; metrics: MetricObject[] }
   /** Starting again would fail in the same way. */

@@ -1,5 +1,6 @@
 import cluster, { type Worker } from 'node:cluster';
 import type { MetricObject } from 'prom-client';
+import type { NodeId } from '../registry/connection-id.ts';
 import type { FromWorker, ToWorker } from './messages.ts';
 
 /** What a slot tells its supervisor. */
@@ -12,11 +13,12 @@ export interface SlotEvents {
 }
 
 const SNAPSHOT_TIMEOUT_MS = 2_000;
+const MAX_ADOPTED = 4;
 
 /** One place for a worker process: the process that is in it now, and what that has said. */
 export class WorkerSlot {
   readonly index: number;
-  readonly #start: Extract<ToWorker, { type: 'start' }>;
+  readonly #start: Omit<Extract<ToWorker, { type: 'start' }>, 'adopted'>;
   readonly #events: SlotEvents;
   readonly #snapshots = new Map<number, (metrics: MetricObject[]) => void>();
   #worker: Worker | null = null;
@@ -25,8 +27,11 @@ export class WorkerSlot {
   #asked = false;
   #unconfirmedFrames = 0;
   #nextSnapshot = 0;
+  #node: NodeId | undefined;
+  /** The last nodes that crashed in this slot; their successor empties their inboxes. */
+  #crashed: NodeId[] = [];
 
-  constructor(start: Extract<ToWorker, { type: 'start' }>, events: SlotEvents) {
+  constructor(start: Omit<Extract<ToWorker, { type: 'start' }>, 'adopted'>, events: SlotEvents) {
     this.index = start.index;
     this.#start = start;
     this.#events = events;
@@ -92,8 +97,11 @@ export class WorkerSlot {
   #received(worker: Worker, message: FromWorker): void {
     switch (message.type) {
       case 'loaded':
-        worker.send(this.#start);
+        worker.send({ ...this.#start, adopted: this.#crashed } satisfies ToWorker);
         if (this.#asked) this.drain();
+        break;
+      case 'node':
+        this.#node = message.id;
         break;
       case 'status':
         this.#setStatus(message.ready, message.reason);
@@ -112,6 +120,9 @@ export class WorkerSlot {
 
   #exited(code: number | null, signal: string | null): void {
     this.#worker = null;
+    if (this.#node !== undefined && !this.#asked)
+      this.#crashed = [this.#node, ...this.#crashed].slice(0, MAX_ADOPTED);
+    this.#node = undefined;
     for (const done of this.#snapshots.values()) done([]);
     this.#setStatus(false, 'not running');
     this.#events.exited(this, code, signal, this.#asked);

@@ -68,7 +68,12 @@ export class Backend {
 
   /** Hands each device line to `onLine`; it counts as taken when that returns. */
   async consume(onLine: (message: ConsumeMessage) => void): Promise<void> {
-    await this.#consumer.consume(this.names.fromDevice, (message) => {
+    await this.consumeFrom(this.names.fromDevice, onLine);
+  }
+
+  /** The same for one of several queues. */
+  async consumeFrom(queue: string, onLine: (message: ConsumeMessage) => void): Promise<void> {
+    await this.#consumer.consume(queue, (message) => {
       onLine(message!);
       this.#consumer.ack(message!);
     });

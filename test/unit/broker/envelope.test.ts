@@ -69,14 +69,14 @@ describe('the headers of a reply', () => {
     const headers = overTheWire({ ...base, to_device_seq: { '!': type, value } });
     expect(parseReplyHeaders(headers)).toEqual({
       ok: true,
-      headers: { connectionId: CONNECTION_ID, toDeviceSeq: seq, expiresAtMs: undefined },
+      headers: { connectionId: CONNECTION_ID, toDeviceSeq: seq, expiresAtMs: undefined, receipt: false },
     });
   });
 
-  test('may leave number and expiry out, or void', () => {
-    const absent = { ok: true, headers: { connectionId: CONNECTION_ID } };
+  test('may leave number, expiry and receipt out, or void', () => {
+    const absent = { ok: true, headers: { connectionId: CONNECTION_ID, receipt: false } };
     expect(parseReplyHeaders(base)).toEqual(absent);
-    const voids = overTheWire({ ...base, to_device_seq: null, expires_at: null });
+    const voids = overTheWire({ ...base, to_device_seq: null, expires_at: null, receipt: null });
     expect(parseReplyHeaders(voids)).toEqual(absent);
   });
 
@@ -96,6 +96,7 @@ describe('the headers of a reply', () => {
     ['a device instead', { device_id: 'meter-1' }, 'device_id'],
     ['a connection in bytes', { connection_id: Buffer.from(CONNECTION_ID) }, 'connection_id must be'],
     ['a void connection', { connection_id: null }, 'connection_id must be'],
+    ['a receipt as text', { ...base, receipt: 'yes' }, 'receipt must be a boolean'],
     ['a number as text', { ...base, to_device_seq: '7' }, 'to_device_seq must be an integer'],
     ['a number in bytes', { ...base, to_device_seq: Buffer.from('7') }, 'to_device_seq must be an integer'],
     ['a negative number', { ...base, to_device_seq: -1 }, 'not -1'],

@@ -7,7 +7,7 @@ import { Backoff } from '../../../src/util/backoff.ts';
 import { FakeLink, silent } from './fake-broker.ts';
 
 const topology = {
-  names: { fromDevice: 'from_device', inbox: 'inbox' },
+  names: { fromDevice: ['from_device'], inbox: 'inbox' },
   declare: async () => {},
 } as unknown as Topology;
 

@@ -14,7 +14,7 @@ describe('frames from the device', () => {
     expect(sink.lines).toEqual(['one', 'two', '']);
     expect(sink.frames.map(({ fromDeviceSeq }) => fromDeviceSeq)).toEqual([0, 1, 2]);
     expect(sink.frames[0]).toMatchObject({ connectionId: 'some-connection', deviceId: 'meter-1' });
-    expect(endpoint).toMatchObject({ framesReceived: 3, bytesReceived: 10 });
+    expect(endpoint).toMatchObject({ framesReceived: 3, bytesReceived: 6 });
   });
 
   test('stay in the socket while the window is full, and follow in order when it has room', async () => {

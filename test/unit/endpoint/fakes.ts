@@ -1,7 +1,9 @@
 import { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
-import { Endpoint, type EndpointHost, type EndpointLimits } from '../../../src/endpoint/endpoint.ts';
+import { Endpoint } from '../../../src/endpoint/endpoint.ts';
+import type { EndpointHost, EndpointLimits } from '../../../src/endpoint/endpoint-host.ts';
 import type { Ending } from '../../../src/endpoint/lifecycle.ts';
+import type { ReplyLane } from '../../../src/endpoint/reply-lane.ts';
 import type { Gap } from '../../../src/endpoint/resequencer.ts';
 import type { Frame, FrameSink, FrameSource } from '../../../src/frame.ts';
 import type { Reply, ReplyOutcome } from '../../../src/reply.ts';
@@ -142,6 +144,7 @@ const LIMITS: EndpointLimits = {
   resequencer: { maxParked: 100, maxParkedBytes: 10_000, maxAhead: 1_000 },
   maxPending: 100,
   maxPendingBytes: 100_000,
+  ack: { enabled: false, template: 'ACK {seq}', every: 16, intervalMs: 200 },
   writeTimeoutMs: 15_000,
 };
 
@@ -183,8 +186,8 @@ export class FakeHost implements EndpointHost {
     }
   }
 
-  flushSoon(endpoint: Endpoint): void {
-    process.nextTick(() => endpoint.flush());
+  flushSoon(lane: ReplyLane): void {
+    process.nextTick(() => lane.flush());
   }
 
   frameReceived(): void {}

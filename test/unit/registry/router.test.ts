@@ -25,7 +25,7 @@ function route(headers: Record<string, unknown>, connected = true) {
     settle: (outcome: string, detail: string) => went.outcomes.push([outcome, detail]),
   } as unknown as Delivery;
   const forwarding = { forward: (_: Delivery, owner: string) => went.forwardedTo.push(owner) };
-  new Router(SELF, registry, forwarding).route(delivery);
+  new Router(new Set([SELF]), registry, forwarding).route(delivery);
   return went;
 }
 

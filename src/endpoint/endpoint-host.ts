@@ -1,0 +1,38 @@
+import type { FrameSink } from '../frame.ts';
+import type { TimingWheel } from '../util/timing-wheel.ts';
+import type { Endpoint } from './endpoint.ts';
+import type { Ending } from './lifecycle.ts';
+import type { LaneHost, LaneLimits } from './reply-lane.ts';
+import type { Gap } from './resequencer.ts';
+
+export interface EndpointLimits extends LaneLimits {
+  readonly maxFrameBytes: number;
+  readonly maxUnconfirmedFrames: number;
+  readonly maxUnconfirmedBytes: number;
+  /** 0: never. */
+  readonly idleTimeoutMs: number;
+  /** 0: never. */
+  readonly firstFrameTimeoutMs: number;
+}
+
+/** What the endpoints of a node share, and whom they tell. */
+export interface EndpointHost extends LaneHost {
+  readonly limits: EndpointLimits;
+  readonly sink: FrameSink;
+  readonly deadlines: TimingWheel<Endpoint>;
+  frameReceived(bytes: number): void;
+  readsPaused(endpoint: Endpoint): void;
+  readsResumed(endpoint: Endpoint): void;
+  gapSkipped(endpoint: Endpoint, gap: Gap, waitedMs: number): void;
+  /** The connection takes no more replies. */
+  ended(endpoint: Endpoint): void;
+  /** The socket is gone, all frames that were read are handed on, and every reply is settled. */
+  closed(endpoint: Endpoint, ending: Ending): void;
+}
+
+/** Who is at the other end, as far as TCP and TLS told. */
+export interface Peer {
+  readonly remoteAddress: string;
+  readonly remotePort: number;
+  readonly deviceId: string | undefined;
+}

@@ -1,0 +1,25 @@
+import { describe, expect, it } from 'vitest';
+import { connectionsWithinDescriptorLimit } from '../../../src/acceptor/descriptor-limit.ts';
+
+const limits = (soft: string) => `Limit                     Soft Limit           Hard Limit           Units
+Max processes             95000                95000                processes
+Max open files            ${soft.padEnd(20)} 1048576              files
+`;
+
+describe('connectionsWithinDescriptorLimit', () => {
+  it('keeps some descriptors back from the soft limit', () => {
+    expect(connectionsWithinDescriptorLimit(() => limits('1024'))).toBe(928);
+  });
+
+  it('allows at least one connection', () => {
+    expect(connectionsWithinDescriptorLimit(() => limits('50'))).toBe(1);
+  });
+
+  it('sets no bound where there is none, or none to be read', () => {
+    expect(connectionsWithinDescriptorLimit(() => limits('unlimited'))).toBe(Number.POSITIVE_INFINITY);
+    const unreadable = () => {
+      throw new Error('ENOENT');
+    };
+    expect(connectionsWithinDescriptorLimit(unreadable)).toBe(Number.POSITIVE_INFINITY);
+  });
+});
