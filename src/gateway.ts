@@ -59,6 +59,8 @@ export class Gateway {
   readonly #alive = new Set<Endpoint>();
   /** Those whose reads are paused: nobody but the kernel notices when their peer goes. */
   readonly #paused = new Set<Endpoint>();
+  /** Those with replies that are not settled. */
+  readonly #holding = new Set<ReplyLane>();
   #pausedPeerCheck: NodeJS.Timeout | undefined;
   #onAllClosed: () => void = () => {};
   #refusalQuietUntilMs = 0;
@@ -71,7 +73,7 @@ export class Gateway {
     this.#deadlines = new TimingWheel(WHEEL_TICK_MS, WHEEL_SLOTS, now(), (endpoint, nowMs) =>
       endpoint.deadlinePassed(nowMs),
     );
-    this.#sweep = setInterval(() => this.#deadlines.sweep(now()), WHEEL_TICK_MS);
+    this.#sweep = setInterval(() => this.#everyTick(), WHEEL_TICK_MS);
     this.#broker = this.#createBroker(files, adopted);
     this.#host = this.#createHost();
     this.#acceptors = this.#createAcceptors(files);
@@ -134,6 +136,28 @@ export class Gateway {
     return { unconfirmedFrames };
   }
 
+  #everyTick(): void {
+    this.#deadlines.sweep(now());
+    const excess = this.#broker.congestion();
+    if (excess > 0) this.#relieve(excess);
+  }
+
+  /**
+   * Some devices' replies have filled a consumer's prefetch for a whole tick, and hold up everybody else's. Those
+   * that hold most of them without getting on have to let go, until as many are free as are too many.
+   */
+  #relieve(excess: number): void {
+    const stuck = [...this.#holding]
+      .filter((lane) => lane.isStuck(WHEEL_TICK_MS))
+      .sort((a, b) => b.held - a.held);
+    let freed = 0;
+    for (const lane of stuck) {
+      if (freed >= excess) return;
+      freed += lane.held;
+      lane.letGo();
+    }
+  }
+
   async #settle(): Promise<void> {
     this.#broker.events.publish(this.#events.node('node.down'));
     // Consuming goes on until every connection is closed: replies that come meanwhile get their fate at once.
@@ -145,15 +169,16 @@ export class Gateway {
 
   /** Ends all connections, some at each tick, and resolves when the last is closed. */
   async #closeConnections(): Promise<void> {
-    const perTick = Math.max(1, Math.round((this.#config.shutdown.closeRate * CLOSE_TICK_MS) / 1_000));
+    const { closeRate } = this.#config.shutdown;
+    const tickMs = Math.max(CLOSE_TICK_MS, 1_000 / closeRate);
+    const perTick = Math.round((closeRate * tickMs) / 1_000);
     while (this.#registry.size > 0) {
       let ended = 0;
       for (const endpoint of this.#registry.targets()) {
         if (ended++ === perTick) break;
         endpoint.end({ reason: 'shutdown' });
       }
-      if (this.#registry.size > 0)
-        await new Promise((resolve) => setTimeout(resolve, CLOSE_TICK_MS * jitter()));
+      if (this.#registry.size > 0) await new Promise((resolve) => setTimeout(resolve, tickMs * jitter()));
     }
     if (this.#alive.size === 0) return;
     await new Promise<void>((resolve) => {
@@ -229,6 +254,10 @@ export class Gateway {
         metrics.readsResumed();
       },
       replyParked: (delta) => metrics.replyParked(delta),
+      holdingChanged: (lane, holding) => {
+        if (holding) this.#holding.add(lane);
+        else this.#holding.delete(lane);
+      },
       gapSkipped: (endpoint, gap, waitedMs) => {
         metrics.gapSkipped();
         this.#broker.events.publish(this.#events.gap(endpoint, gap, waitedMs));

@@ -26,7 +26,7 @@ export interface Reply {
   readonly toDeviceSeq: number | undefined;
   /** Wall-clock time in ms after which the reply must not be delivered. */
   readonly expiresAtMs: number | undefined;
-  /** Copies the body out of the network buffer it is a view of; called when the reply has to wait. */
+  /** Copies the body out of the network buffer it is a view of, once; called when the reply has to wait. */
   detach(): void;
   /** @param detail for a person who reads the undelivered message: what was wrong, and what was expected */
   settle(outcome: ReplyOutcome, detail?: string): void;

@@ -46,6 +46,8 @@ export interface ReplyHandlers {
 }
 
 const REST_IDLE_MS = 2_000;
+/** Share of a prefetch. */
+const CONGESTED_ABOVE = 0.75;
 
 export class Broker {
   readonly producer: Producer;
@@ -58,6 +60,7 @@ export class Broker {
   #adoptionEnd: NodeJS.Timeout | undefined;
   readonly #links: BrokerLink[];
   readonly #adoptionMs: number;
+  readonly #prefetch: number;
 
   constructor(options: BrokerOptions, replies: ReplyHandlers, observer: BrokerObserver, log: Logger) {
     const backoff = () => new Backoff(options.reconnectMinMs, options.reconnectMaxMs);
@@ -65,6 +68,7 @@ export class Broker {
     const [publish, consume, forward] = [link('publish'), link('consume'), link('forward')];
     this.#links = [publish, consume, forward];
     this.#adoptionMs = options.topology.inboxExpiresMs;
+    this.#prefetch = options.prefetch;
 
     const topology = new Topology(options.names, options.topology);
     this.producer = new Producer(publish, topology, options.producer, backoff(), observer, log);
@@ -118,9 +122,20 @@ export class Broker {
     await Promise.all(this.#adopted.map((consumer) => consumer.stop()));
   }
 
+  /**
+   * By how many replies the fullest consumer has been over what it may hold ever since the last call; 0: none has.
+   * Asked at a regular interval. A consumer whose prefetch is stuck takes no replies for anybody.
+   */
+  congestion(): number {
+    const limit = this.#prefetch * CONGESTED_ABOVE;
+    let most = 0;
+    for (const consumer of this.#consumers) most = Math.max(most, consumer.takeLeastOpen());
+    return Math.max(0, most - limit);
+  }
+
   /** Takes no more replies; those received are settled by whoever holds them. */
   async stopConsuming(): Promise<void> {
-    this.roundTrip.stop();
+    await this.roundTrip.stop();
     await Promise.all([...this.#consumers, ...this.#adopted].map((consumer) => consumer.cancel()));
   }
 
@@ -135,7 +150,7 @@ export class Broker {
   }
 
   async stop(): Promise<void> {
-    this.roundTrip.stop();
+    await this.roundTrip.stop();
     clearTimeout(this.#adoptionEnd);
     await this.#stopAdopting();
     await Promise.all(this.#consumers.map((consumer) => consumer.stop()));

@@ -1,7 +1,7 @@
-import type { ChannelModel, ConfirmChannel, Message } from 'amqplib';
+import { type ChannelModel, type ConfirmChannel, IllegalOperationError, type Message } from 'amqplib';
 import type { Logger } from 'pino';
 import type { Backoff } from '../util/backoff.ts';
-import { BrokerError } from './broker-error.ts';
+import { BrokerError, messageOf } from './broker-error.ts';
 import type { BrokerLink } from './broker-link.ts';
 import { ChannelKeeper, type ChannelUser } from './channel-keeper.ts';
 import { PublishWindow } from './publish-window.ts';
@@ -31,6 +31,7 @@ export interface PublisherOptions<T> {
 export class ConfirmedPublisher<T> {
   readonly #options: PublisherOptions<T>;
   readonly #link: BrokerLink;
+  readonly #log: Logger;
   readonly #keeper: ChannelKeeper<ConfirmChannel>;
   readonly #window = new PublishWindow<T>();
   #channel: ConfirmChannel | null = null;
@@ -40,6 +41,7 @@ export class ConfirmedPublisher<T> {
 
   constructor(link: BrokerLink, options: PublisherOptions<T>, backoff: Backoff, log: Logger) {
     this.#link = link;
+    this.#log = log;
     this.#options = options;
     const user: ChannelUser<ConfirmChannel> = {
       name: options.name,
@@ -105,12 +107,17 @@ export class ConfirmedPublisher<T> {
       const entry = this.#window.peekUnsent();
       if (entry === undefined) return;
       const isResend = this.#window.isResend;
-      this.#window.sent();
       try {
         this.#draining = !this.#options.send(this.#channel, entry, isResend);
+        this.#window.sent();
       } catch (error) {
-        // The channel closed under us: amqplib throws IllegalOperationError. The entry stays in the window.
-        this.#fail(this.#channel, error instanceof Error ? error.message : String(error));
+        // Either the channel closed under us; then the entry is sent on the next one. Or the client cannot encode
+        // the entry, now or ever: trying again would hold up all behind it. What it stands for is not acknowledged.
+        if (!(error instanceof IllegalOperationError)) {
+          this.#log.error({ reason: messageOf(error) }, 'a message that cannot be encoded is left out');
+          this.#window.dropUnsent();
+        }
+        this.#fail(this.#channel, messageOf(error));
       }
     }
   }

@@ -46,9 +46,9 @@ export class Consumer {
     return this.#keeper.isUp;
   }
 
-  /** Deliveries of the present channel that are not settled. */
-  get openDeliveries(): number {
-    return this.#session?.openDeliveries ?? 0;
+  /** The fewest open deliveries since the last call; a prefetch that turns over falls low now and then. */
+  takeLeastOpen(): number {
+    return this.#session?.takeLeastOpen() ?? 0;
   }
 
   /** Takes no more deliveries; those received can still be settled. */
@@ -92,14 +92,17 @@ export class Consumer {
 export class ConsumerSession {
   readonly channel: Channel;
   readonly #tracker = new AckTracker();
+  #leastOpen = 0;
   #flushScheduled = false;
 
   constructor(channel: Channel) {
     this.channel = channel;
   }
 
-  get openDeliveries(): number {
-    return this.#tracker.openCount;
+  takeLeastOpen(): number {
+    const least = this.#leastOpen;
+    this.#leastOpen = this.#tracker.openCount;
+    return least;
   }
 
   delivered(deliveryTag: number): void {
@@ -109,6 +112,7 @@ export class ConsumerSession {
   /** Acknowledges the delivery at the end of this turn, together with others. */
   settled(deliveryTag: number): void {
     this.#tracker.settled(deliveryTag);
+    this.#leastOpen = Math.min(this.#leastOpen, this.#tracker.openCount);
     if (this.#flushScheduled) return;
     this.#flushScheduled = true;
     setImmediate(() => this.flush());

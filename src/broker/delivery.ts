@@ -25,6 +25,7 @@ export class Delivery implements Reply {
   readonly #session: ConsumerSession;
   readonly #undelivered: UndeliveredSink;
   readonly #observer: SettledObserver;
+  #detached = false;
 
   constructor(
     message: ConsumeMessage,
@@ -56,7 +57,8 @@ export class Delivery implements Reply {
   }
 
   detach(): void {
-    this.message.content = Buffer.from(this.message.content);
+    if (!this.#detached) this.message.content = Buffer.from(this.message.content);
+    this.#detached = true;
   }
 
   settle(outcome: ReplyOutcome, detail?: string): void {

@@ -52,6 +52,14 @@ export class PublishWindow<T> {
     this.#next++;
   }
 
+  /** Takes the entry that `peekUnsent` shows out for good. Its tag is missing then: a `rewind` has to follow. */
+  dropUnsent(): void {
+    if (!this.hasUnsent) return;
+    this.#ring[this.#next & (this.#ring.length - 1)] = undefined;
+    this.#size--;
+    this.#next++;
+  }
+
   /**
    * Takes confirmed entries out, oldest first.
    * @param deliveryTag of basic.ack; one that was never sent or is confirmed already is ignored

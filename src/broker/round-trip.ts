@@ -32,6 +32,9 @@ export class RoundTrip {
   #consumed = false;
   #works = false;
   #stopped = false;
+  /** Probes published and not consumed. */
+  #underWay = 0;
+  #onNoneUnderWay: () => void = () => {};
   #onChange: (works: boolean, reason: string) => void = () => {};
 
   /** @param isWhole all other channels of the node are up */
@@ -59,6 +62,7 @@ export class RoundTrip {
         },
         lost: () => {
           this.#channel = null;
+          this.#underWay = 0;
           this.failed('probe channel lost');
         },
       },
@@ -81,14 +85,26 @@ export class RoundTrip {
     this.#probeSoon(0);
   }
 
-  stop(): void {
+  /** Sends no more probes and waits for the one under way: left in the inbox, it would become undelivered. */
+  async stop(): Promise<void> {
     this.#stopped = true;
     clearTimeout(this.#timer);
-    void this.#keeper.stop();
+    if (this.#underWay > 0) {
+      const none = new Promise<void>((resolve) => {
+        this.#onNoneUnderWay = resolve;
+      });
+      await Promise.race([
+        none,
+        new Promise((resolve) => setTimeout(resolve, this.#options.timeoutMs).unref()),
+      ]);
+    }
+    await this.#keeper.stop();
   }
 
   /** Not ready at once; the next probe decides anew. */
   failed(reason: string): void {
+    // What is still under way was sent before; it says nothing about now.
+    this.#sequence++;
     this.#set(false, reason);
   }
 
@@ -96,6 +112,8 @@ export class RoundTrip {
   takes(message: ConsumeMessage, session: ConsumerSession): boolean {
     if (message.properties.type !== PROBE_TYPE) return false;
     session.settled(message.fields.deliveryTag);
+    this.#underWay = Math.max(0, this.#underWay - 1);
+    if (this.#underWay === 0) this.#onNoneUnderWay();
     if (message.properties.messageId === String(this.#sequence)) {
       this.#consumed = true;
       this.#completeIfBoth();
@@ -125,6 +143,7 @@ export class RoundTrip {
         this.#confirmed = true;
         this.#completeIfBoth();
       });
+      this.#underWay++;
     } catch (error) {
       this.failed(`probe channel: ${messageOf(error)}`);
     }

@@ -198,9 +198,9 @@ const reply = z.strictObject({
     1024,
     1,
     1_000_000,
-    'Replies of one connection that may wait for its socket; past that it is closed as slow_consumer.',
+    'Replies of one connection that may wait for its socket; past that, a device that takes nothing for a second is closed as slow_consumer.',
   ),
-  maxPendingBytes: sizeBytes(4_194_304, 'Bytes of replies one connection may have waiting for its socket.'),
+  maxPendingBytes: sizeBytes(4_194_304, 'The same in bytes.'),
   writeTimeoutMs: durationMs(
     15_000,
     'A device that takes no byte of a waiting reply for this long is closed as slow_consumer.',

@@ -245,6 +245,7 @@ export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
       this.#host.readsPaused(this);
     } else {
       this.#host.readsResumed(this);
+      this.#lastReadAtMs = this.#host.now();
       if (!this.#readEnded) this.#socket.resume();
     }
   }
@@ -253,6 +254,8 @@ export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
   #takeUnreadBytes(): void {
     if (this.#readEnded || this.#tooLarge) return;
     this.#socket.pause();
+    // In Node, read() also emits what it returns.
+    this.#socket.off('data', onData);
     for (let chunk = this.#socket.read(); chunk !== null; chunk = this.#socket.read()) {
       this.#decoder.push(chunk);
     }
@@ -326,9 +329,8 @@ export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
 
   #firstFrameDueMs(): number {
     const { firstFrameTimeoutMs } = this.#host.limits;
-    return firstFrameTimeoutMs === 0 || this.#nextFromDeviceSeq > 0
-      ? NEVER
-      : this.openedAtMs + firstFrameTimeoutMs;
+    if (firstFrameTimeoutMs === 0 || this.#nextFromDeviceSeq > 0) return NEVER;
+    return (this.#readPaused ? this.#host.now() : this.openedAtMs) + firstFrameTimeoutMs;
   }
 
   /** Sees to it that the wheel looks at this endpoint no later than its earliest deadline. */
@@ -345,7 +347,8 @@ export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
 
   peerEnded(): void {
     this.#readEnded = true;
-    const rest = this.#decoder.bufferedBytes;
+    this.#pump();
+    const rest = this.#waitingForRoom ? 0 : this.#decoder.bufferedBytes;
     if (rest === 0) this.end({ reason: 'peer_closed' });
     else
       this.end({
@@ -377,6 +380,7 @@ export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
 
   socketClosed(): void {
     this.#socketClosed = true;
+    this.#takeUnreadBytes();
     this.#readEnded = true;
     this.end({ reason: 'peer_closed' });
     this.#host.deadlines.disarm(this);

@@ -99,7 +99,7 @@ class Unread {
     }
     const needed = kept + chunk.length;
     if (!this.#owned || this.#end + chunk.length > this.#buffer.length) {
-      const grown = Buffer.allocUnsafeSlow(Math.max(needed, Math.min(2 * needed, needed + MAX_SLACK)));
+      const grown = Buffer.allocUnsafeSlow(Math.min(2 * needed, needed + Math.max(MAX_SLACK, needed >>> 2)));
       this.#buffer.copy(grown, 0, this.#start, this.#end);
       this.#buffer = grown;
       this.#start = 0;

@@ -53,6 +53,7 @@ export class Outbox {
     let offset = 0;
     for (const reply of batch) offset = encodeFrame(framing, reply.body, encoded, offset);
     this.#writing = batch;
+    for (const reply of this.#waiting) reply.detach();
     return encoded;
   }
 

@@ -44,10 +44,14 @@ export interface LaneHost {
   flushSoon(lane: ReplyLane): void;
   framesSent(count: number, bytes: number): void;
   replyParked(delta: number): void;
+  /** The lane has begun, or ceased, to have replies that are not settled. */
+  holdingChanged(lane: ReplyLane, holding: boolean): void;
 }
 
 /** A batch is one TLS record, so that a slow device shows progress often enough to be told from a dead one. */
 const MAX_BATCH_BYTES = 16_384;
+/** How long a device with too much waiting may take for one batch. */
+const EXCESS_PATIENCE_MS = 1_000;
 const NEVER = Number.POSITIVE_INFINITY;
 
 export class ReplyLane {
@@ -62,6 +66,7 @@ export class ReplyLane {
   #writeEnded = false;
   #flushScheduled = false;
   #parkedReported = 0;
+  #holding = false;
   #framesSent = 0;
   #bytesSent = 0;
   #ackDueMs = NEVER;
@@ -169,10 +174,39 @@ export class ReplyLane {
     this.#gapMayHaveChanged(resequencer, nextBefore);
   }
 
+  /** Replies of this connection that are not settled. */
+  get held(): number {
+    return this.#outbox.count + this.#parkedReported;
+  }
+
+  /** It has held replies for that long without getting on with any. */
+  isStuck(ms: number): boolean {
+    return this.#host.now() - Math.min(this.#writeSinceMs, this.#gapSinceMs) >= ms;
+  }
+
+  /** Frees what it holds because it holds others up: a gap is given up, a device that takes nothing is closed. */
+  letGo(): void {
+    const waitedMs = this.#host.now() - this.#gapSinceMs;
+    if (this.#resequencer !== null && this.#parkedReported > this.#outbox.count) {
+      this.#gapTimedOut(this.#resequencer, waitedMs);
+      return;
+    }
+    const detail = 'the device takes its replies so slowly that they hold up those of others (amqp.prefetch)';
+    this.#owner.end({ reason: 'slow_consumer', detail, value: this.held });
+  }
+
+  #reportHolding(): void {
+    const holding = this.held > 0;
+    if (holding === this.#holding) return;
+    this.#holding = holding;
+    this.#host.holdingChanged(this, holding);
+  }
+
   #reportParked(): void {
     const parked = this.#resequencer?.parkedCount ?? 0;
     if (parked !== this.#parkedReported) this.#host.replyParked(parked - this.#parkedReported);
     this.#parkedReported = parked;
+    this.#reportHolding();
   }
 
   // ── to the socket ────────────────────────────────────────────────────────────────────────────────────────
@@ -194,20 +228,27 @@ export class ReplyLane {
     }
     if (this.#outbox.isWriting) reply.detach();
     this.#outbox.push(reply);
-    this.#checkPending();
+    this.#reportHolding();
     this.#flushSoon();
+    if (this.#excess() !== undefined) this.#owner.laneDeadlineChanged();
   }
 
-  #checkPending(): void {
+  /**
+   * The ending of a device that has too much waiting, if it has. A burst alone is not its fault: the limits are held
+   * against it only when it has not taken a single batch for a while.
+   */
+  #excess(): Ending | undefined {
     const { maxPending, maxPendingBytes } = this.#host.limits;
     const { count, bytes } = this.#outbox;
     if (count > maxPending) {
       const detail = 'too many replies wait for the socket (reply.maxPending)';
-      this.#owner.end({ reason: 'slow_consumer', detail, limit: maxPending, value: count });
-    } else if (bytes > maxPendingBytes && count > 1) {
-      const detail = 'too many bytes of replies wait for the socket (reply.maxPendingBytes)';
-      this.#owner.end({ reason: 'slow_consumer', detail, limit: maxPendingBytes, value: bytes });
+      return { reason: 'slow_consumer', detail, limit: maxPending, value: count };
     }
+    if (bytes > maxPendingBytes && count > 1) {
+      const detail = 'too many bytes of replies wait for the socket (reply.maxPendingBytes)';
+      return { reason: 'slow_consumer', detail, limit: maxPendingBytes, value: bytes };
+    }
+    return undefined;
   }
 
   #flushSoon(): void {
@@ -232,6 +273,7 @@ export class ReplyLane {
   #written(error: Error | undefined): void {
     this.#writeSinceMs = NEVER;
     const written = this.#outbox.takeWritten();
+    this.#reportHolding();
     if (error !== undefined) {
       this.#settleAtEnd(written, this.#ended ?? 'socket_error');
       return;
@@ -274,7 +316,9 @@ export class ReplyLane {
   /** When `deadlinePassed` should look next: monotonic ms, or `Infinity`. */
   get dueMs(): number {
     const { gapTimeoutMs, writeTimeoutMs } = this.#host.limits;
-    return Math.min(this.#gapSinceMs + gapTimeoutMs, this.#writeSinceMs + writeTimeoutMs, this.#ackDueMs);
+    const patienceMs =
+      this.#excess() === undefined ? writeTimeoutMs : Math.min(EXCESS_PATIENCE_MS, writeTimeoutMs);
+    return Math.min(this.#gapSinceMs + gapTimeoutMs, this.#writeSinceMs + patienceMs, this.#ackDueMs);
   }
 
   deadlinePassed(nowMs: number): void {
@@ -288,6 +332,11 @@ export class ReplyLane {
         limit: writeTimeoutMs,
         value: Math.round(writingMs),
       });
+      return;
+    }
+    const excess = writingMs >= EXCESS_PATIENCE_MS ? this.#excess() : undefined;
+    if (excess !== undefined) {
+      this.#owner.end(excess);
       return;
     }
     if (nowMs >= this.#ackDueMs) this.flush();
@@ -308,13 +357,17 @@ export class ReplyLane {
   /** Nothing more will be written: what no write has begun for gets its fate. */
   abandonWaiting(): void {
     this.#writeEnded = true;
-    this.#settleAtEnd(this.#outbox.takeWaiting(), this.#ended ?? 'socket_error');
+    const waiting = this.#outbox.takeWaiting();
+    this.#reportHolding();
+    this.#settleAtEnd(waiting, this.#ended ?? 'socket_error');
   }
 
   /** The socket is closed; Node does not promise to call back for a write under way. */
   abandonAll(): void {
     this.abandonWaiting();
-    this.#settleAtEnd(this.#outbox.takeWritten(), this.#ended ?? 'socket_error');
+    const written = this.#outbox.takeWritten();
+    this.#reportHolding();
+    this.#settleAtEnd(written, this.#ended ?? 'socket_error');
   }
 
   #settleAtEnd(replies: Reply[], reason: CloseReason): void {

@@ -318,13 +318,13 @@ export class Metrics {
     new Gauge({
       name: 'owsla_event_loop_delay_seconds',
       help: "Event-loop delay since the last scrape in seconds: the worst worker's median, 99th percentile and maximum.",
-      labelNames: ['quantile'],
+      labelNames: ['stat'],
       aggregator: 'max',
       registers: [this.#registry],
       collect() {
-        this.set({ quantile: '0.5' }, delay.percentile(50) * NANOSECONDS);
-        this.set({ quantile: '0.99' }, delay.percentile(99) * NANOSECONDS);
-        this.set({ quantile: '1' }, delay.max * NANOSECONDS);
+        this.set({ stat: 'median' }, delay.percentile(50) * NANOSECONDS);
+        this.set({ stat: 'p99' }, delay.percentile(99) * NANOSECONDS);
+        this.set({ stat: 'max' }, delay.max * NANOSECONDS);
         delay.reset();
       },
     });

@@ -70,7 +70,7 @@ export class ForeignProgram {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#child.kill('SIGKILL');
-    await this.#ended;
+    await this.#ended.catch(() => {}); // It could not be started; that has been told.
   }
 
   #received(chunk: Buffer): void {

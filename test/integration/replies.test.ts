@@ -415,6 +415,7 @@ const BAD_HEADERS: BadHeaders[] = [
     headers: (id: string) => ({ connection_id: id, to_device_seq: 0, expires_at: value }),
     detail: /^expires_at must be an integer/,
   })),
+  { headers: (id) => ({ connection_id: id, receipt: 'true' }), detail: /^receipt must be a boolean/ },
 ];
 
 /** As a client reads what is published like this: numbers without their type, and nothing that is undefined. */

@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events';
-import type { ChannelModel, ConfirmChannel } from 'amqplib';
+import { type ChannelModel, type ConfirmChannel, IllegalOperationError } from 'amqplib';
 import { pino } from 'pino';
 import type { BrokerLink, LinkListener } from '../../../src/broker/broker-link.ts';
 
@@ -26,14 +26,14 @@ export class FakeChannel extends EventEmitter {
     options: Record<string, unknown>,
     confirmed?: Published['confirmed'],
   ): boolean {
-    if (this.closed) throw new Error('IllegalOperationError: Channel closed');
+    if (this.closed) throw new IllegalOperationError('Channel closed');
     this.published.push({ routingKey, body: content.toString(), options, confirmed });
     return this.hasRoom;
   }
 
   /** Closes as amqplib does it: what is unconfirmed fails, then the channel is closed. */
   async close(): Promise<void> {
-    if (this.closed) throw new Error('IllegalOperationError: Channel closed');
+    if (this.closed) throw new IllegalOperationError('Channel closed');
     this.closed = true;
     for (const { confirmed } of this.published) confirmed?.(new Error('channel closed'));
     this.emit('close');

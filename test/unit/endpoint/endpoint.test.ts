@@ -349,6 +349,9 @@ describe('a device that does not take its replies is closed as slow_consumer', (
     await turn();
     for (const reply of replies.slice(1)) endpoint.deliver(reply);
     await turn();
+    expect(host.closings).toEqual([]);
+    host.pass(1_000 + TICK_MS);
+    await turn();
     expect(host.closings).toMatchObject([{ reason: 'slow_consumer', limit: 3, value: 4 }]);
     expect(outcomesOf(replies)).toEqual(all(4, 'slow_consumer'));
   });
@@ -362,8 +365,26 @@ describe('a device that does not take its replies is closed as slow_consumer', (
     expect(host.closings).toEqual([]);
     endpoint.deliver(replies[2]!);
     await turn();
+    expect(host.closings).toEqual([]);
+    host.pass(1_000 + TICK_MS);
+    await turn();
     expect(host.closings).toMatchObject([{ reason: 'slow_consumer', limit: 100, value: 101 }]);
     expect(outcomesOf(replies)).toEqual(all(3, 'slow_consumer'));
+  });
+
+  test('but not for a burst that it takes', async () => {
+    const { host, socket, endpoint } = await connect({ maxPending: 3 });
+    socket.takesWrites = false;
+    const replies = Array.from({ length: 10 }, () => new FakeReply('r'));
+    for (const reply of replies) endpoint.deliver(reply);
+    await turn();
+    host.pass(500);
+    socket.takesWrites = true;
+    socket.takeWrite();
+    await turn();
+    host.pass(60_000);
+    expect(host.closings).toEqual([]);
+    expect(outcomesOf(replies)).toEqual(all(10, 'delivered'));
   });
 
   test('but not for one reply that is larger than all that may wait', async () => {
@@ -409,6 +430,8 @@ describe('a device that does not take its replies is closed as slow_consumer', (
     const replies = [1, 2, 3, 4].map((seq) => new FakeReply(`r${seq}`, seq));
     for (const reply of replies) endpoint.deliver(reply);
     host.pass(20_000 + TICK_MS);
+    await turn();
+    host.pass(1_000 + TICK_MS);
     await turn();
     expect(host.closings).toMatchObject([{ reason: 'slow_consumer' }]);
     expect(outcomesOf(replies)).toEqual(all(4, 'slow_consumer'));

@@ -205,6 +205,8 @@ export class FakeHost implements EndpointHost {
     this.resumes++;
   }
 
+  holdingChanged(): void {}
+
   replyParked(delta: number): void {
     this.parked += delta;
   }
