@@ -192,6 +192,8 @@ export class AcceptorPool {
     }
     if (!socket.authorized)
       return { problem: `client certificate refused: ${String(socket.authorizationError)}` };
+    // OpenSSL looks at the dates in a full handshake only; a resumed session brings its old verdict along.
+    if (Date.parse(certificate.valid_to) < Date.now()) return { problem: 'client certificate has expired' };
     const deviceId = identityOf(certificate, identity);
     return deviceId === undefined
       ? { problem: `client certificate has no ${identity} to take the device_id from (tls.identity)` }

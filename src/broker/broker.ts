@@ -70,7 +70,7 @@ export class Broker {
     this.#adoptionMs = options.topology.inboxExpiresMs;
     this.#prefetch = options.prefetch;
 
-    const topology = new Topology(options.names, options.topology);
+    const topology = new Topology(options.names, options.topology, log);
     this.producer = new Producer(publish, topology, options.producer, backoff(), observer, log);
     this.#undelivered = new UndeliveredPublisher(forward, topology, backoff(), log);
     this.forwarder = new Forwarder(forward, options.inboxPrefix, options.forwardGraceMs, backoff(), log);

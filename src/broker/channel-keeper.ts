@@ -1,7 +1,7 @@
 import type { Channel, ChannelModel } from 'amqplib';
 import type { Logger } from 'pino';
 import type { Backoff } from '../util/backoff.ts';
-import { messageOf } from './broker-error.ts';
+import { BrokerError, messageOf } from './broker-error.ts';
 import type { BrokerLink } from './broker-link.ts';
 
 /**
@@ -79,7 +79,11 @@ export class ChannelKeeper<C extends Channel> {
       this.#upSinceMs = performance.now();
     } catch (error) {
       if (channel !== undefined && this.#channel === channel) {
-        this.#lose(channel, messageOf(error));
+        this.#lose(
+          channel,
+          messageOf(error),
+          error instanceof BrokerError && error.code === 'topology_mismatch',
+        );
         channel.close().catch(() => {});
       } else if (channel === undefined && this.#link.model === model) {
         this.#retryLater(messageOf(error));
@@ -87,13 +91,13 @@ export class ChannelKeeper<C extends Channel> {
     }
   }
 
-  #lose(channel: C, reason: string): void {
+  #lose(channel: C, reason: string, mismatch = false): void {
     if (this.#channel !== channel) return;
     // One that is lost as soon as it is up must not be reopened at full speed.
     if (this.#isUp && performance.now() - this.#upSinceMs > STEADY_MS) this.#backoff.reset();
     this.#drop();
     // amqplib closes the channels before it says that their connection is gone; then the link will open them.
-    setImmediate(() => this.#retryLater(reason));
+    setImmediate(() => this.#retryLater(reason, mismatch));
   }
 
   #drop(): void {
@@ -104,12 +108,14 @@ export class ChannelKeeper<C extends Channel> {
     this.#user.lost();
   }
 
-  #retryLater(reason: string): void {
+  #retryLater(reason: string, mismatch = false): void {
     const model = this.#link.model;
     // With the link gone, its return opens the channel.
     if (this.#stopped || model === null || this.#channel !== null) return;
     const waitMs = this.#backoff.nextMs();
-    this.#log.warn({ reason, retryInMs: Math.round(waitMs) }, 'broker channel lost');
+    // A mismatch is said once by the topology, for all channels that it keeps from being set up.
+    const level = mismatch ? 'debug' : 'warn';
+    this.#log[level]({ reason, retryInMs: Math.round(waitMs) }, 'broker channel lost, opening a new one');
     this.#retry = setTimeout(() => {
       if (this.#link.model === model) void this.#open(model);
     }, waitMs);

@@ -22,6 +22,7 @@ const EMPTY = Buffer.alloc(0);
 export class RoundTrip {
   readonly #link: BrokerLink;
   readonly #options: RoundTripOptions;
+  readonly #topology: Topology;
   readonly #inbox: string;
   readonly #keeper: ChannelKeeper<ConfirmChannel>;
   readonly #isWhole: () => boolean;
@@ -31,6 +32,7 @@ export class RoundTrip {
   #confirmed = false;
   #consumed = false;
   #works = false;
+  #reason = '';
   #stopped = false;
   /** Probes published and not consumed. */
   #underWay = 0;
@@ -49,6 +51,7 @@ export class RoundTrip {
     this.#link = link;
     this.#options = options;
     this.#isWhole = isWhole;
+    this.#topology = topology;
     this.#inbox = topology.names.inbox;
     this.#keeper = new ChannelKeeper<ConfirmChannel>(
       link,
@@ -77,6 +80,7 @@ export class RoundTrip {
     return this.#works;
   }
 
+  /** Also told when only the reason for not working changes. */
   onChange(listener: (works: boolean, reason: string) => void): void {
     this.#onChange = listener;
   }
@@ -160,9 +164,11 @@ export class RoundTrip {
     }
   }
 
-  #set(works: boolean, reason: string): void {
-    if (works === this.#works) return;
+  #set(works: boolean, because: string): void {
+    const reason = works ? because : (this.#topology.mismatch ?? because);
+    if (works === this.#works && reason === this.#reason) return;
     this.#works = works;
+    this.#reason = reason;
     this.#onChange(works, reason);
   }
 }

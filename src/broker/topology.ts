@@ -1,4 +1,5 @@
 import type { Channel, ChannelModel, Options } from 'amqplib';
+import type { Logger } from 'pino';
 import { BrokerError, messageOf } from './broker-error.ts';
 
 /**
@@ -31,12 +32,21 @@ export type TopologyPart = keyof TopologyNames;
 export class Topology {
   readonly names: TopologyNames;
   readonly #options: TopologyOptions;
+  readonly #log: Logger;
+  /** What is wrong, by queue or exchange; each is said once, not by every channel at every attempt. */
+  readonly #mismatches = new Map<string, string>();
   /** Declarations under way, so that eight consumers that return together declare their queue once. */
   readonly #underWay = new Map<string, { model: ChannelModel; done: Promise<void> }>();
 
-  constructor(names: TopologyNames, options: TopologyOptions) {
+  constructor(names: TopologyNames, options: TopologyOptions, log: Logger) {
     this.names = names;
     this.#options = options;
+    this.#log = log;
+  }
+
+  /** What keeps the node from working, if a queue or exchange does. */
+  get mismatch(): string | undefined {
+    return this.#mismatches.values().next().value;
   }
 
   /**
@@ -73,11 +83,13 @@ export class Topology {
     try {
       await this.#assert(channel, part, name);
       await channel.close();
+      this.#mismatches.delete(name);
     } catch (error) {
-      const mismatch = (error as { code?: unknown }).code === PRECONDITION_FAILED;
-      throw mismatch
-        ? new BrokerError('topology_mismatch', mismatchMessage(name, error), { cause: error })
-        : error;
+      if ((error as { code?: unknown }).code !== PRECONDITION_FAILED) throw error;
+      const reason = mismatchMessage(name, error);
+      if (this.#mismatches.get(name) !== reason) this.#log.error({ reason }, 'queue or exchange differs');
+      this.#mismatches.set(name, reason);
+      throw new BrokerError('topology_mismatch', reason, { cause: error });
     }
   }
 
@@ -118,8 +130,13 @@ const DEAD_LETTER: Partial<Record<TopologyPart, TopologyPart>> = {
 const PRECONDITION_FAILED = 406;
 
 function mismatchMessage(name: string, error: unknown): string {
-  const said = /inequivalent arg '([^']+)'.*?: received (.+?) but current is (.+?)"?$/.exec(messageOf(error));
+  const said = /inequivalent arg '([^']+)'.*?: received (.+?) but current is (.+)$/.exec(messageOf(error));
   if (said === null) return `${name} exists and differs from what the gateway declares: ${messageOf(error)}`;
-  const [, argument, wanted, existing] = said;
+  const [argument, wanted, existing] = [said[1], bareValue(said[2]!), bareValue(said[3]!)];
   return `${name} exists with ${argument} ${existing}, the gateway declares ${wanted}: delete it, or configure the gateway to match`;
+}
+
+/** The broker says `the value 'quorum' of type 'longstr'`, or `none`. */
+function bareValue(said: string): string {
+  return /the value '([^']*)'/.exec(said)?.[1] ?? said.replaceAll(/["']/g, '');
 }

@@ -287,8 +287,8 @@ const amqp = z.strictObject({
     1,
   ),
   inboxExpiresMs: durationMs(
-    1_800_000,
-    'The inbox of a node that is gone is deleted after this long; must be longer than inboxTtlMs.',
+    86_400_000,
+    'The inbox of a node that is gone is deleted after this long; must be longer than inboxTtlMs. A reply sent there within the last inboxTtlMs before that is deleted with it: keep it far longer than any backend takes to answer.',
     1,
   ),
   deliveryLimit: count(

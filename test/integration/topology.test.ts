@@ -33,7 +33,7 @@ describe('a queue that exists with other arguments', () => {
         'x-overflow': 'reject-publish',
         'x-queue-type': 'classic',
       }),
-      says: ['x-queue-type', "'classic'", "'quorum'"],
+      says: ['x-queue-type', 'classic', 'quorum'],
     },
     {
       which: 'from_device, without a dead-letter target',
@@ -51,7 +51,7 @@ describe('a queue that exists with other arguments', () => {
       which: 'undelivered',
       queueOf: ({ undelivered }: Names) => undelivered,
       argumentsOf: () => ({ 'x-queue-type': 'classic' }),
-      says: ['x-queue-type', "'classic'", "'quorum'"],
+      says: ['x-queue-type', 'classic', 'quorum'],
     },
     {
       which: 'the dead letters',
@@ -67,8 +67,12 @@ describe('a queue that exists with other arguments', () => {
       await declareQueue(queue, argumentsOf(names));
       await using gateway = await GatewayProcess.spawn({ names, env });
       const complaints = () => gateway.log.filter((line) => complainsOf(line, queue));
-      // More than one: it went on trying, and neither ended nor was content.
-      await eventually('complaints', () => complaints().length >= 3);
+      await eventually('a complaint', () => complaints().length > 0);
+      await eventually('the reason in /readyz', async () => {
+        const [worker] = (await gateway.readiness()).workers;
+        return worker!.reason.includes(queue);
+      });
+      expect(complaints()).toHaveLength(1);
       for (const part of says) expect(complaints()[0]!.reason).toContain(part);
       expect((await gateway.readiness()).ready).toBe(false);
       expect(gateway.log.map(({ msg }) => msg)).not.toContain('ready');
@@ -87,7 +91,7 @@ test('an exchange of another type is told of, and its events come once it is gon
   await declareExchange(names.events, 'direct');
   await using gateway = await GatewayProcess.start({ names, env: { OWSLA_AMQP_RECONNECT_MAX_MS: '500' } });
   const complaint = await gateway.logged((line) => complainsOf(line, names.events));
-  for (const part of ['type', "'direct'", "'topic'"]) expect(complaint.reason).toContain(part);
+  for (const part of ['type', 'direct', 'topic']) expect(complaint.reason).toContain(part);
 
   await deleteExchange(names.events);
   // What was kept meanwhile is published: node.up, before anybody could listen.
@@ -120,7 +124,7 @@ describe('on a broker of its own', () => {
       'x-overflow': 'reject-publish',
       'x-delivery-limit': 20,
     });
-    const inbox = { ...deadLettersTo('undelivered'), 'x-message-ttl': 60_000, 'x-expires': 1_800_000 };
+    const inbox = { ...deadLettersTo('undelivered'), 'x-message-ttl': 60_000, 'x-expires': 86_400_000 };
     expect(await durableQueues(broker)).toEqual({
       from_device: deadLettersTo('from_device.dead_letter'),
       to_device: deadLettersTo('undelivered'),

@@ -148,7 +148,9 @@ describe('the broker round trip', () => {
     channel = await connect(link);
     complete(lastProbe(channel));
     expect(roundTrip.works).toBe(true);
-    expect(changes.map(([works]) => works)).toEqual([true, false, true, false, true]);
+    // The reason for not working may change in between.
+    const turns = changes.map(([works]) => works).filter((works, index, all) => works !== all[index - 1]);
+    expect(turns).toEqual([true, false, true, false, true]);
     roundTrip.stop();
   });
 

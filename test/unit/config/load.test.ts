@@ -220,8 +220,8 @@ describe('a rule between keys', () => {
       'amqp.key: not given; expected amqp.cert and amqp.key to be given together',
     ],
     [
-      { yaml: 'amqp:\n  inboxTtlMs: 2h' },
-      'amqp.inboxTtlMs = "2h" (owsla.yaml:2): expected less than amqp.inboxExpiresMs (1800000), because an expiring queue does not dead-letter',
+      { yaml: 'amqp:\n  inboxTtlMs: 36h' },
+      'amqp.inboxTtlMs = "36h" (owsla.yaml:2): expected less than amqp.inboxExpiresMs (86400000), because an expiring queue does not dead-letter',
     ],
     [
       { argv: ['--amqp.windowBytes=512KiB'] },
