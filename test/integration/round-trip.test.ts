@@ -78,7 +78,7 @@ describe('a device and a backend that are none of our code', () => {
     const beside: [string, Record<string, unknown>][] = [
       [fromDevice, deadLettersTo(deadLetter)],
       [toDevice, deadLettersTo(undelivered)],
-      [inbox, { ...deadLettersTo(undelivered), 'x-message-ttl': 60_000, 'x-expires': 1_800_000 }],
+      [inbox, { ...deadLettersTo(undelivered), 'x-message-ttl': 60_000, 'x-expires': 86_400_000 }],
       [undelivered, {}],
       [deadLetter, {}],
     ];
