@@ -1,8 +1,10 @@
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { freePort } from '../../src/dev/free-port.ts';
 import { PrivateBroker } from '../../src/dev/private-broker.ts';
 import { Backend } from '../helpers/backend.ts';
+import { clientCertificate } from '../helpers/client-certificates.ts';
 import { Device } from '../helpers/device.ts';
 import { eventually, within } from '../helpers/eventually.ts';
 import { Fleet } from '../helpers/fleet.ts';
@@ -29,6 +31,8 @@ beforeAll(async () => {
       'ssl_options.cacertfile': join(certificates, 'ca.pem'),
       'ssl_options.certfile': join(certificates, 'server.pem'),
       'ssl_options.keyfile': join(certificates, 'server-key.pem'),
+      'ssl_options.verify': 'verify_peer',
+      'ssl_options.fail_if_no_peer_cert': 'true',
     },
   });
   await broker.ctl('add_user', USER, PASSWORD);
@@ -106,12 +110,26 @@ test('a password that the broker refuses is a clear line, tried again until it i
 describe('an amqps broker', () => {
   const amqps = () => `amqps://guest:guest@localhost:${tlsPort}`;
 
-  test('is verified against the configured authority', async () => {
+  const ca = () => join(inject('certificatesDir'), 'ca.pem');
+
+  test('is verified against the configured authority, and shown the client certificate it demands', async () => {
+    const dir = inject('certificatesDir');
+    const client = await clientCertificate({ commonName: 'gateway' });
+    const [cert, key] = [join(dir, 'amqp-client.pem'), join(dir, 'amqp-client-key.pem')];
+    writeFileSync(cert, client.cert);
+    writeFileSync(key, client.key);
     await using gateway = await GatewayProcess.start({
       amqpUrl: amqps(),
-      env: { OWSLA_AMQP_CA: join(inject('certificatesDir'), 'ca.pem') },
+      env: { OWSLA_AMQP_CA: ca(), OWSLA_AMQP_CERT: cert, OWSLA_AMQP_KEY: key },
     });
     await expectRoundTrip(gateway);
+  });
+
+  test('that demands a client certificate refuses a gateway without one, with a clear line', async () => {
+    await using gateway = await GatewayProcess.spawn({ amqpUrl: amqps(), env: { OWSLA_AMQP_CA: ca() } });
+    const refused = await gateway.logged('broker connection failed, trying again');
+    expect(refused.reason).toMatch(/certificate|handshake|alert/i);
+    expect((await gateway.readiness()).ready).toBe(false);
   });
 
   test('that nobody vouches for is refused, with a clear line', async () => {
