@@ -115,7 +115,7 @@ export class ChannelKeeper<C extends Channel> {
     const waitMs = this.#backoff.nextMs();
     // A mismatch is said once by the topology, for all channels that it keeps from being set up.
     const level = mismatch ? 'debug' : 'warn';
-    this.#log[level]({ reason, retryInMs: Math.round(waitMs) }, 'broker channel lost, opening a new one');
+    this.#log[level]({ reason, retryInMs: Math.round(waitMs) }, 'broker channel lost');
     this.#retry = setTimeout(() => {
       if (this.#link.model === model) void this.#open(model);
     }, waitMs);
