@@ -1,9 +1,12 @@
 import type { TLSSocket } from 'node:tls';
 import type { Logger } from 'pino';
 import { AcceptorPool } from './acceptor/acceptor-pool.ts';
-import { SlotGate } from './acceptor/admission.ts';
+import { type AdmissionGate, OverloadGate } from './acceptor/admission.ts';
 import { connectionsWithinDescriptorLimit } from './acceptor/descriptor-limit.ts';
 import type { Handshake } from './acceptor/handshake.ts';
+import type { MachineShare } from './acceptor/machine-share.ts';
+import { SlotLimit } from './acceptor/slot-limit.ts';
+import { TicketRotation } from './acceptor/ticket-rotation.ts';
 import { Broker } from './broker/broker.ts';
 import { shardQueues } from './broker/shard.ts';
 import type { LoadedFiles } from './config/files.ts';
@@ -18,6 +21,7 @@ import type { Metrics } from './observability/metrics.ts';
 import { ConnectionIdFactory, type NodeId, randomNodeId } from './registry/connection-id.ts';
 import { LocalRegistry } from './registry/registry.ts';
 import { Router } from './registry/router.ts';
+import { Networks } from './util/networks.ts';
 import { TimingWheel } from './util/timing-wheel.ts';
 
 /**
@@ -32,6 +36,17 @@ import { TimingWheel } from './util/timing-wheel.ts';
  *                   outbox           it?          ack after delivery
  *                                     └──► Forwarder ──► another node's inbox
  */
+export interface GatewayOptions {
+  readonly config: Config;
+  readonly files: LoadedFiles;
+  /** What the keys of TLS session tickets are derived from. */
+  readonly ticketSecret: string;
+  /** Limits that the workers of this machine have in common. */
+  readonly machine: MachineShare;
+  /** Ids of crashed nodes whose inboxes this one empties. */
+  readonly adopted: readonly NodeId[];
+}
+
 /** How much a drain left behind. */
 export interface DrainResult {
   /** Frames that were read and not confirmed when the deadline passed. */
@@ -51,6 +66,9 @@ export class Gateway {
   readonly #ids = new ConnectionIdFactory(this.nodeId);
   readonly #events = new LifecycleEvents(this.nodeId);
   readonly #broker: Broker;
+  readonly #machine: MachineShare;
+  readonly #gate: AdmissionGate<Handshake>;
+  readonly #tickets: TicketRotation;
   readonly #acceptors: AcceptorPool;
   readonly #host: EndpointHost;
   readonly #deadlines: TimingWheel<Endpoint>;
@@ -63,10 +81,11 @@ export class Gateway {
   readonly #holding = new Set<ReplyLane>();
   #pausedPeerCheck: NodeJS.Timeout | undefined;
   #onAllClosed: () => void = () => {};
-  #refusalQuietUntilMs = 0;
+  /** Refusals since the last line about them, by reason, and when the next line is due. */
+  readonly #refusals = new Map<string, { count: number; quietUntilMs: number }>();
 
-  /** @param adopted ids of crashed nodes whose inboxes this one empties */
-  constructor(config: Config, files: LoadedFiles, adopted: readonly NodeId[], metrics: Metrics, log: Logger) {
+  constructor(options: GatewayOptions, metrics: Metrics, log: Logger) {
+    const { config, files, ticketSecret, machine, adopted } = options;
     this.#config = config;
     this.#metrics = metrics;
     this.#log = log.child({ node: this.nodeId });
@@ -76,8 +95,14 @@ export class Gateway {
     this.#sweep = setInterval(() => this.#everyTick(), WHEEL_TICK_MS);
     this.#broker = this.#createBroker(files, adopted);
     this.#host = this.#createHost();
+    this.#machine = machine;
+    this.#gate = overloadGate(config, machine);
+    this.#tickets = new TicketRotation(ticketSecret, (keys) => this.#acceptors.setTicketKeys(keys));
     this.#acceptors = this.#createAcceptors(files);
     metrics.observe({
+      admissionWaiting: () => this.#gate.waiting.full + this.#gate.waiting.resumed,
+      admissionSlots: () => this.#gate.slots,
+      trackedAddresses: () => machine.addresses?.size ?? 0,
       connections: () => this.#registry.size,
       unconfirmedFrames: () => this.#broker.producer.unconfirmedFrames,
       unconfirmedBytes: () => this.#broker.producer.unconfirmedBytes,
@@ -107,6 +132,11 @@ export class Gateway {
     return port;
   }
 
+  /** The machine's limits may let more in than a moment ago. */
+  permitsChanged(): void {
+    this.#acceptors.wake();
+  }
+
   async #checkPausedPeers(port: number): Promise<void> {
     if (this.#paused.size === 0) return;
     // Those that pause while the table is read may not be in it yet.
@@ -114,7 +144,7 @@ export class Gateway {
     const states = await peerStates(port);
     if (states === undefined) return;
     for (const endpoint of paused) {
-      const { remoteAddress, remotePort } = endpoint.peer;
+      const { remoteAddress, remotePort } = endpoint.peer.transport ?? endpoint.peer;
       if (this.#paused.has(endpoint))
         endpoint.peerSeen(states.get(remoteEndOf(remoteAddress, remotePort)) ?? 'gone');
     }
@@ -128,6 +158,7 @@ export class Gateway {
     const { timeoutMs } = this.#config.shutdown;
     const deadline = new Promise<'late'>((resolve) => setTimeout(resolve, timeoutMs, 'late').unref());
     this.#acceptors.close();
+    this.#tickets.stop();
     await Promise.race([this.#closeConnections().then(() => this.#settle()), deadline]);
     const { unconfirmedFrames } = this.#broker.producer;
     clearInterval(this.#sweep);
@@ -192,20 +223,29 @@ export class Gateway {
     const endpoint = new Endpoint(this.#host, connectionId, socket, peer);
     this.#alive.add(endpoint);
     this.#registry.register(endpoint);
+    if (peer.isHealthCheck) return;
     const tls = { protocol: socket.getProtocol(), cipher: socket.getCipher().name, resumed };
     this.#broker.events.publish(this.#events.opened(endpoint, tls));
   }
 
   /** Counted each time, logged once in a while. */
-  #refused(reason: string): void {
+  #refused(reason: string, remoteAddress?: string, detail?: string): void {
     this.#metrics.connectionRefused(reason);
-    if (now() < this.#refusalQuietUntilMs) return;
-    this.#refusalQuietUntilMs = now() + REFUSAL_QUIET_MS;
-    this.#log.warn({ reason, connections: this.#alive.size }, 'new connections are refused');
+    const refusals = this.#refusals.get(reason) ?? { count: 0, quietUntilMs: 0 };
+    this.#refusals.set(reason, refusals);
+    refusals.count++;
+    if (now() < refusals.quietUntilMs) return;
+    const { count } = refusals;
+    refusals.count = 0;
+    refusals.quietUntilMs = now() + REFUSAL_QUIET_MS;
+    this.#log.warn(
+      { reason, count, remoteAddress, detail, connections: this.#alive.size },
+      'new connections are refused',
+    );
   }
 
   #attemptFailed(handshake: Handshake, ending: Ending): void {
-    this.#metrics.handshakeFailed(ending.reason, handshake.started);
+    this.#metrics.handshakeFailed(ending.reason, handshake.phase === 'tls');
     this.#broker.events.publish(
       this.#events.attemptFailed(handshake, ending, now() - handshake.acceptedAtMs),
     );
@@ -217,7 +257,11 @@ export class Gateway {
   #closed(endpoint: Endpoint, ending: Ending): void {
     const durationMs = now() - endpoint.openedAtMs;
     this.#metrics.connectionClosed(ending.reason);
-    this.#broker.events.publish(this.#events.closed(endpoint, ending, durationMs));
+    const { remoteAddress, isHealthCheck } = endpoint.peer;
+    if (!isHealthCheck) {
+      this.#acceptors.connectionClosed(remoteAddress, durationMs < this.#config.address.flapMs);
+      this.#broker.events.publish(this.#events.closed(endpoint, ending, durationMs));
+    }
     this.#alive.delete(endpoint);
     if (this.#alive.size === 0) this.#onAllClosed();
     if (!this.#log.isLevelEnabled('debug')) return;
@@ -272,7 +316,9 @@ export class Gateway {
   }
 
   #createAcceptors(files: LoadedFiles): AcceptorPool {
-    const { listen, tls, endpoint } = this.#config;
+    const { listen, admission, address, proxy, tls, endpoint } = this.#config;
+    const trusted = new Networks(proxy.trusted);
+    const { addresses, permits } = this.#machine;
     const { cert, key, clientCa } = files.tls;
     if (cert === undefined || key === undefined) throw new TypeError('a gateway needs tls.cert and tls.key');
     return new AcceptorPool(
@@ -289,16 +335,25 @@ export class Gateway {
         clientAuth: tls.clientAuth,
         clientCa,
         identity: tls.identity,
+        ticketKeys: this.#tickets.keys,
+        sessionLifetimeMs: tls.sessionLifetimeMs,
+        maxSilent: admission.enabled ? listen.acceptQueue : Number.POSITIVE_INFINITY,
+        turnBudgetMs: admission.enabled ? HANDSHAKE_TURN_MS : Number.POSITIVE_INFINITY,
+        proxy: trusted.isEmpty ? undefined : { ...proxy, trusted },
+        addresses:
+          addresses === undefined ? undefined : { table: addresses, exempt: new Networks(address.exempt) },
       },
-      new SlotGate(listen.acceptors, listen.acceptQueue),
+      this.#gate,
       {
         nextConnectionId: () => this.#ids.next(),
         established: (id, socket, peer, handshakeMs) => this.#established(id, socket, peer, handshakeMs),
         failed: (handshake, ending) => this.#attemptFailed(handshake, ending),
-        refused: (reason) => this.#refused(reason),
+        refused: (reason, remoteAddress, detail) => this.#refused(reason, remoteAddress, detail),
         acceptFailed: (error) => this.#refused(error.code ?? 'accept_failed'),
         openConnections: () => this.#alive.size,
-        handshakeStarted: () => this.#metrics.handshakeStarted(),
+        handshakeStarted: (kind, waitedMs) => this.#metrics.handshakeStarted(kind, waitedMs),
+        notResumed: () => permits.exchange('resumed', 'full'),
+        ticked: () => this.#machine.tick(this.#gate.waiting, now()),
       },
       now,
     );
@@ -351,10 +406,29 @@ export class Gateway {
 
 const CLOSE_TICK_MS = 20;
 const REFUSAL_QUIET_MS = 10_000;
+/** What handshakes may take of one turn of the event loop: about as long as ten of them. */
+const HANDSHAKE_TURN_MS = 4;
+/** Slots that a late event loop leaves. */
+const MIN_SLOTS = 16;
 
 /** Half to one and a half, so that nodes that drain together do not tick together. */
 function jitter(): number {
   return 0.5 + Math.random();
+}
+
+function overloadGate({ listen, admission }: Config, { permits }: MachineShare): AdmissionGate<Handshake> {
+  const { enabled } = admission;
+  const unlimited = Number.POSITIVE_INFINITY;
+  const max = enabled ? listen.acceptors : unlimited;
+  return new OverloadGate(
+    new SlotLimit({
+      min: Math.min(MIN_SLOTS, max),
+      max,
+      maxLoopDelayMs: enabled ? admission.maxLoopDelayMs : unlimited,
+    }),
+    permits,
+    { ...admission, maxWaiting: listen.acceptQueue },
+  );
 }
 
 function endpointLimits({ listen, endpoint, reply, ack }: Config): EndpointLimits {

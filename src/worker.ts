@@ -1,5 +1,6 @@
 import cluster from 'node:cluster';
 import type { Logger } from 'pino';
+import { MachineShare, type ToShare } from './acceptor/machine-share.ts';
 import { messageOf } from './broker/broker-error.ts';
 import { Gateway } from './gateway.ts';
 import { createLogger } from './observability/logger.ts';
@@ -9,6 +10,7 @@ import type { FromWorker, ToWorker } from './supervisor/messages.ts';
 /** One worker process: a gateway node, started, asked and drained by the supervisor over IPC. */
 class Worker {
   readonly #gateway: Gateway;
+  readonly #machine: MachineShare;
   readonly #metrics = new Metrics();
   readonly #log: Logger;
   readonly #address: string;
@@ -18,10 +20,16 @@ class Worker {
   #draining = false;
   #ready = false;
 
-  constructor({ index, config, files, adopted }: Extract<ToWorker, { type: 'start' }>) {
+  constructor(start: Extract<ToWorker, { type: 'start' }>) {
+    const { index, workers, config, files, ticketSecret, adopted } = start;
+    this.#machine = new MachineShare(config, workers, performance.now(), send);
     this.#log = createLogger(config.log.level, { pid: process.pid, worker: index });
     this.#address = `${config.listen.host}:${config.listen.port}`;
-    this.#gateway = new Gateway(config, files, adopted, this.#metrics, this.#log);
+    this.#gateway = new Gateway(
+      { config, files, ticketSecret, machine: this.#machine, adopted },
+      this.#metrics,
+      this.#log,
+    );
     this.#gateway.onBroker((works, reason) => {
       this.#brokerWorks = works;
       this.#reason = reason;
@@ -39,6 +47,11 @@ class Worker {
 
   async snapshot(id: number): Promise<void> {
     send({ type: 'snapshot', id, metrics: await this.#metrics.snapshot() });
+  }
+
+  shared(message: ToShare): void {
+    this.#machine.received(message, performance.now());
+    this.#gateway.permitsChanged();
   }
 
   async drain(): Promise<void> {
@@ -95,8 +108,10 @@ process.on('message', (message: ToWorker) => {
     worker.start();
   } else if (message.type === 'drain') {
     drainOrExit();
-  } else {
+  } else if (message.type === 'snapshot') {
     void worker?.snapshot(message.id);
+  } else {
+    worker?.shared(message);
   }
 });
 

@@ -2,19 +2,28 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket, type Server as TlsServer } from 'node:tls';
 import type { Peer } from '../endpoint/endpoint-host.ts';
 import type { Ending } from '../endpoint/lifecycle.ts';
+import type { Networks } from '../util/networks.ts';
 import { TimingWheel } from '../util/timing-wheel.ts';
-import type { AdmissionGate } from './admission.ts';
+import { addressGroup } from './address-group.ts';
+import type { AddressRefusal, AddressTable } from './address-table.ts';
+import type { AdmissionGate, AdmissionRefusal } from './admission.ts';
+import type { HandshakeKind } from './client-hello.ts';
+import { FirstFlight } from './first-flight.ts';
 import { Handshake, handshakeOf, handshakeOfTls } from './handshake.ts';
 import { type IdentityField, identityOf } from './identity.ts';
+import { LoopDelay } from './loop-delay.ts';
+import { ProxyHeaderParser } from './proxy-protocol.ts';
+import { TurnPacer } from './turn-pacer.ts';
 
 /**
- * The way in: a raw listener, the admission gate, a bounded number of TLS handshakes at once.
+ * The way in: a raw listener, what is looked at before TLS, a bounded number of TLS handshakes at once.
  *
- *   accept ──► gate ──► slot ──► TLS handshake ──► established()
- *                │                    └──► failed()
- *                └──► refused(): reset at once, never a paused accept
+ *   accept ──► PROXY header ──► address limits ──► ClientHello ──► gate ──► TLS handshake ──► established()
+ *      │            │                 │                │            │             └──► failed()
+ *      └────────────┴─────────────────┴────────────────┴────────────┴──► refused(): reset at once
  *
- * No half-open connection leaves it. The handshake deadline counts from the accept, is absolute, and destroys.
+ * No half-open connection leaves it. Accepting is never paused: that would fill the backlog with clients that have
+ * given up. The handshake deadline counts from the accept, is absolute, and destroys.
  */
 export interface AcceptorOptions {
   readonly host: string;
@@ -22,6 +31,8 @@ export interface AcceptorOptions {
   readonly backlog: number;
   /** Handshakes included. */
   readonly maxConnections: number;
+  /** Sockets that have not sent a ClientHello; past that the longest silent one has to go. */
+  readonly maxSilent: number;
   readonly handshakeTimeoutMs: number;
   /** 0: off. */
   readonly keepAliveMs: number;
@@ -31,26 +42,58 @@ export interface AcceptorOptions {
   readonly clientAuth: 'none' | 'optional' | 'required';
   readonly clientCa: string | undefined;
   readonly identity: IdentityField;
+  readonly ticketKeys: Buffer;
+  readonly sessionLifetimeMs: number;
+  /** What handshakes may take of one turn of the event loop. */
+  readonly turnBudgetMs: number;
+  /** Load balancers whose PROXY header is demanded and believed; nobody else gets in. Undefined: no header. */
+  readonly proxy:
+    | { readonly trusted: Networks; readonly headerTimeoutMs: number; readonly maxHeaderBytes: number }
+    | undefined;
+  /** Limits per address, and whom they do not hold for. */
+  readonly addresses: { readonly table: AddressTable; readonly exempt: Networks } | undefined;
 }
 
 /** Why a socket was reset before its handshake. */
-export const REFUSAL_REASONS = ['accept_queue_full', 'max_connections'] as const;
+export const REFUSAL_REASONS = [
+  'max_connections',
+  'accept_queue_full',
+  'accept_queue_timeout',
+  'rate_limit',
+  'no_hello',
+  'address_connections',
+  'address_rate',
+  'address_penalty',
+  'proxy_untrusted',
+  'proxy_header',
+  'proxy_timeout',
+] as const satisfies readonly (AdmissionRefusal | AddressRefusal | string)[];
 export type RefusalReason = (typeof REFUSAL_REASONS)[number];
 
 export interface AcceptorHandlers {
   nextConnectionId(): string;
   established(connectionId: string, socket: TLSSocket, peer: Peer, handshakeMs: number): void;
   failed(handshake: Handshake, ending: Ending): void;
-  refused(reason: RefusalReason): void;
+  refused(reason: RefusalReason, remoteAddress: string, detail?: string): void;
   /** Connections that are established and not closed. */
   openConnections(): number;
+  /** The line was looked through; called some times a second. */
+  ticked(): void;
   /** The system could not accept a connection: EMFILE, ENFILE, ENOBUFS, … */
   acceptFailed(error: NodeJS.ErrnoException): void;
-  handshakeStarted(): void;
+  handshakeStarted(kind: HandshakeKind, waitedMs: number): void;
+  /** A client had offered a session, and cost a full handshake all the same. */
+  notResumed(): void;
 }
 
 const WHEEL_TICK_MS = 100;
 const WHEEL_SLOTS = 512;
+/** How often the line is looked through, and the event loop's delay judged. */
+const GATE_TICK_MS = 50;
+/** A socket that is younger may only not have got round to its ClientHello. */
+const SILENT_GRACE_MS = 500;
+/** Part of the handshake deadline after which a slot is given back though the client has not gone on. */
+const SLOT_SHARE = 1 / 4;
 
 export class AcceptorPool {
   readonly #options: AcceptorOptions;
@@ -60,8 +103,13 @@ export class AcceptorPool {
   readonly #listener: Server;
   readonly #tls: TlsServer;
   readonly #deadlines: TimingWheel<Handshake>;
-  readonly #sweep: NodeJS.Timeout;
+  readonly #timers: NodeJS.Timeout[];
+  readonly #loopDelay = new LoopDelay();
   readonly #pending = new Set<Handshake>();
+  /** Those that have sent no ClientHello, the oldest first. */
+  readonly #silent = new Set<Handshake>();
+  readonly #flight: FirstFlight;
+  readonly #pacer: TurnPacer;
 
   constructor(
     options: AcceptorOptions,
@@ -74,9 +122,18 @@ export class AcceptorPool {
     this.#handlers = handlers;
     this.#now = now;
     this.#deadlines = new TimingWheel(WHEEL_TICK_MS, WHEEL_SLOTS, now(), (handshake) =>
-      this.#timedOut(handshake),
+      this.#deadlinePassed(handshake),
     );
-    this.#sweep = setInterval(() => this.#deadlines.sweep(now()), WHEEL_TICK_MS);
+    this.#timers = [
+      setInterval(() => this.#deadlines.sweep(now()), WHEEL_TICK_MS),
+      setInterval(() => this.#tick(), GATE_TICK_MS),
+    ];
+    this.#flight = new FirstFlight({
+      headerRead: (handshake, source) => this.#headerRead(handshake, source),
+      headerWrong: (handshake, problem) => this.#turnAway(handshake, 'proxy_header', problem),
+      helloRead: (handshake, kind) => this.#helloRead(handshake, kind),
+    });
+    this.#pacer = new TurnPacer(() => this.#startNext(), options.turnBudgetMs, now);
     this.#listener = createServer({
       pauseOnConnect: true,
       noDelay: true,
@@ -94,6 +151,8 @@ export class AcceptorPool {
       rejectUnauthorized: false,
       // Its default is a hash of the command line, which differs between workers and machines.
       sessionIdContext: 'owsla',
+      sessionTimeout: Math.ceil(options.sessionLifetimeMs / 1_000),
+      ticketKeys: options.ticketKeys,
       // Ours comes first; this one only says that it passed, and would leave the descriptor open.
       handshakeTimeout: options.handshakeTimeoutMs + 1_000,
     });
@@ -122,45 +181,146 @@ export class AcceptorPool {
   /** Accepts no more; handshakes under way are given up. */
   close(): void {
     if (this.#listener.listening) this.#listener.close();
-    clearInterval(this.#sweep);
+    for (const timer of this.#timers) clearInterval(timer);
+    this.#loopDelay.stop();
     for (const handshake of this.#pending) this.#fail(handshake, { reason: 'shutdown' });
   }
 
+  /** Permits have come: those who wait for one may start. */
+  wake(): void {
+    this.#pacer.kick();
+  }
+
+  /** New tickets are sealed with these 48 bytes, and only such are opened. */
+  setTicketKeys(keys: Buffer): void {
+    this.#tls.setTicketKeys(keys);
+  }
+
+  /** An established connection has ended: it counts no more for its address. */
+  connectionClosed(remoteAddress: string, flapped: boolean): void {
+    const { addresses } = this.#options;
+    if (addresses === undefined || addresses.exempt.has(remoteAddress)) return;
+    const group = addressGroup(remoteAddress);
+    if (flapped) addresses.table.failed(group, this.#now());
+    addresses.table.closed(group);
+  }
+
+  #tick(): void {
+    const now = this.#now();
+    this.#gate.adjust(this.#loopDelay.sinceLast());
+    this.#handlers.ticked();
+    for (let late = this.#gate.overdue(now); late !== undefined; late = this.#gate.overdue(now))
+      this.#turnAway(late.socket, late.reason);
+    this.#pacer.kick();
+  }
+
+  // ── before the ClientHello ───────────────────────────────────────────────────────────────────────────────
+
   #accepted(socket: Socket): void {
+    const { remoteAddress } = socket;
     // A peer that is gone already has no address, and nothing to be told.
-    if (socket.remoteAddress === undefined) {
+    if (remoteAddress === undefined) {
       socket.destroy();
       return;
     }
-    if (this.#pending.size + this.#handlers.openConnections() >= this.#options.maxConnections) {
-      this.#refuse(socket, 'max_connections');
+    const { maxConnections, maxSilent, handshakeTimeoutMs, proxy } = this.#options;
+    if (proxy !== undefined && !proxy.trusted.has(remoteAddress)) {
+      this.#reset(socket, 'proxy_untrusted', remoteAddress);
       return;
     }
     const now = this.#now();
-    const handshake = new Handshake(this.#handlers.nextConnectionId(), socket, now);
-    const verdict = this.#gate.offer(handshake, now);
-    if (verdict === 'refuse') {
-      this.#refuse(socket, 'accept_queue_full');
+    if (this.#silent.size >= maxSilent) this.#makeRoom(now);
+    const isFull = () => this.#pending.size + this.#handlers.openConnections() >= maxConnections;
+    // The one that has to go is gone once its close is reported; this one takes its descriptor's place.
+    if (isFull() && !this.#makeRoom(now)) {
+      this.#reset(socket, 'max_connections', remoteAddress);
       return;
     }
-    this.#pending.add(handshake);
+    const phase = proxy === undefined ? 'hello' : 'proxy';
+    const handshake = new Handshake(this.#handlers.nextConnectionId(), socket, now, phase);
     // Errors of the socket are followed by its close.
     socket.on('error', ignore);
+    if (proxy !== undefined) handshake.proxyParser = new ProxyHeaderParser(proxy.maxHeaderBytes);
+    else if (!this.#admitAddress(handshake, now)) return;
     socket.on('close', this.#rawClosed);
-    this.#deadlines.arm(handshake, now + this.#options.handshakeTimeoutMs);
-    if (verdict === 'start') this.#start(handshake);
+    this.#pending.add(handshake);
+    this.#silent.add(handshake);
+    const patienceMs = Math.min(proxy?.headerTimeoutMs ?? handshakeTimeoutMs, handshakeTimeoutMs);
+    this.#deadlines.arm(handshake, now + patienceMs);
+    this.#flight.begin(handshake);
   }
 
-  #refuse(socket: Socket, reason: RefusalReason): void {
-    socket.on('error', ignore);
+  /** Turns the longest silent socket away; false when there is none that has been so for long. */
+  #makeRoom(now: number): boolean {
+    for (const handshake of this.#silent) {
+      if (now - handshake.acceptedAtMs < SILENT_GRACE_MS) return false;
+      this.#turnAway(handshake, 'no_hello');
+      return true;
+    }
+    return false;
+  }
+
+  #headerRead(handshake: Handshake, source: { address: string; port: number } | undefined): boolean {
+    const { handshakeTimeoutMs } = this.#options;
+    this.#deadlines.arm(handshake, handshake.acceptedAtMs + handshakeTimeoutMs);
+    if (source === undefined) {
+      handshake.isHealthCheck = true;
+      return true;
+    }
+    const { remoteAddress, remotePort } = handshake;
+    handshake.transport = { remoteAddress, remotePort };
+    handshake.remoteAddress = source.address;
+    handshake.remotePort = source.port;
+    return this.#admitAddress(handshake, this.#now());
+  }
+
+  #admitAddress(handshake: Handshake, now: number): boolean {
+    const { addresses } = this.#options;
+    if (addresses === undefined || addresses.exempt.has(handshake.remoteAddress)) return true;
+    const refusal = addresses.table.admit(addressGroup(handshake.remoteAddress), now);
+    handshake.isCounted = refusal === undefined;
+    if (refusal !== undefined) this.#turnAway(handshake, refusal);
+    return refusal === undefined;
+  }
+
+  /** Resets a socket that was accepted and has failed at nothing. No event: nothing is known of the device. */
+  #turnAway(handshake: Handshake, reason: RefusalReason, detail?: string): void {
+    handshake.isRefused = true;
+    this.#silent.delete(handshake);
+    this.#reset(handshake.socket, reason, handshake.remoteAddress, detail);
+  }
+
+  #reset(socket: Socket, reason: RefusalReason, remoteAddress: string, detail?: string): void {
+    if (socket.listenerCount('error') === 0) socket.on('error', ignore);
     socket.resetAndDestroy();
-    this.#handlers.refused(reason);
+    this.#handlers.refused(reason, remoteAddress, detail);
   }
 
-  #start(handshake: Handshake): void {
-    handshake.started = true;
-    this.#handlers.handshakeStarted();
+  // ── from the ClientHello on ──────────────────────────────────────────────────────────────────────────────
+
+  #helloRead(handshake: Handshake, kind: HandshakeKind): void {
+    this.#silent.delete(handshake);
+    handshake.phase = 'line';
+    handshake.kind = kind;
+    const refused = this.#gate.offer(handshake, kind, this.#now());
+    if (refused !== undefined) this.#turnAway(refused.socket, refused.reason);
+    this.#pacer.kick();
+  }
+
+  #startNext(): boolean {
+    const now = this.#now();
+    const admitted = this.#gate.next(now);
+    if (admitted === undefined) return false;
+    const handshake = admitted.socket;
+    handshake.holdsSlot = true;
+    // Its close will be reported in a moment.
+    if (handshake.socket.destroyed) return true;
+    handshake.phase = 'tls';
+    this.#armDeadline(handshake, now + this.#options.handshakeTimeoutMs * SLOT_SHARE);
+    this.#handlers.handshakeStarted(handshake.kind, admitted.waitedMs);
+    this.#flight.end(handshake);
     this.#tls.emit('connection', handshake.socket);
+    return true;
   }
 
   #secured(socket: TLSSocket): void {
@@ -176,8 +336,9 @@ export class AcceptorPool {
     }
     handshake.socket.off('close', this.#rawClosed);
     this.#finish(handshake);
-    const { connectionId, remoteAddress, remotePort, acceptedAtMs } = handshake;
-    const peer = { remoteAddress, remotePort, deviceId: identified.deviceId };
+    if (handshake.kind === 'resumed' && !socket.isSessionReused()) this.#handlers.notResumed();
+    const { connectionId, remoteAddress, remotePort, transport, isHealthCheck, acceptedAtMs } = handshake;
+    const peer = { remoteAddress, remotePort, deviceId: identified.deviceId, transport, isHealthCheck };
     this.#handlers.established(connectionId, socket, peer, this.#now() - acceptedAtMs);
   }
 
@@ -206,15 +367,31 @@ export class AcceptorPool {
     else this.#fail(handshake, { reason: 'tls_error', detail: error.code ?? error.message });
   }
 
-  #timedOut(handshake: Handshake): void {
+  #armDeadline(handshake: Handshake, dueMs: number): void {
+    const lastMs = handshake.acceptedAtMs + this.#options.handshakeTimeoutMs;
+    this.#deadlines.arm(handshake, Math.min(dueMs, lastMs));
+  }
+
+  #deadlinePassed(handshake: Handshake): void {
     const limit = this.#options.handshakeTimeoutMs;
-    const value = Math.round(this.#now() - handshake.acceptedAtMs);
-    this.#fail(handshake, { reason: 'handshake_timeout', limit, value });
+    const now = this.#now();
+    if (handshake.phase === 'proxy') {
+      this.#turnAway(handshake, 'proxy_timeout');
+    } else if (now - handshake.acceptedAtMs < limit) {
+      // Its client has not gone on; another may, meanwhile.
+      this.#releaseSlot(handshake);
+      this.#armDeadline(handshake, Number.POSITIVE_INFINITY);
+      this.#pacer.kick();
+    } else {
+      const value = Math.round(now - handshake.acceptedAtMs);
+      this.#fail(handshake, { reason: 'handshake_timeout', limit, value });
+    }
   }
 
   /** The first reason counts; the close of the raw socket, which takes the TLS socket along, reports it. */
   #fail(handshake: Handshake, ending: Ending): void {
     handshake.failure ??= ending;
+    if (handshake.phase === 'line') this.#gate.withdraw(handshake);
     handshake.socket.destroy();
   }
 
@@ -222,28 +399,43 @@ export class AcceptorPool {
   readonly #rawClosed = ((pool: AcceptorPool) =>
     function rawClosed(this: Socket): void {
       const handshake = handshakeOf(this);
-      if (handshake === undefined) return;
-      pool.#finish(handshake);
-      pool.#handlers.failed(
-        handshake,
-        handshake.failure ?? {
-          reason: 'tls_error',
-          detail: 'the peer closed before the handshake was complete',
-        },
-      );
+      if (handshake !== undefined) pool.#closed(handshake);
     })(this);
+
+  #closed(handshake: Handshake): void {
+    const { failure, isRefused, isHealthCheck, phase, kind } = handshake;
+    if (handshake.isCounted) {
+      const { table } = this.#options.addresses!;
+      const group = addressGroup(handshake.remoteAddress);
+      // Whoever went while he waited for us has done nothing wrong.
+      if (!isRefused && failure?.reason !== 'shutdown' && phase !== 'line') table.failed(group, this.#now());
+      table.closed(group);
+    }
+    this.#finish(handshake);
+    if (phase === 'tls' && kind === 'resumed') this.#handlers.notResumed();
+    // A load balancer that only looks whether somebody is there says no more than its header, if that.
+    if (isRefused || phase === 'proxy' || (isHealthCheck && phase === 'hello')) return;
+    this.#handlers.failed(
+      handshake,
+      failure ?? { reason: 'tls_error', detail: 'the peer closed before the handshake was complete' },
+    );
+  }
 
   /** Frees the slot, or the place in the line, and lets the next one start. */
   #finish(handshake: Handshake): void {
     handshake.detach();
     this.#pending.delete(handshake);
+    this.#silent.delete(handshake);
     this.#deadlines.disarm(handshake);
-    if (!handshake.started) {
-      this.#gate.withdraw(handshake);
-      return;
-    }
-    const next = this.#gate.release(this.#now());
-    if (next !== undefined) this.#start(next);
+    if (handshake.phase === 'line') this.#gate.withdraw(handshake);
+    this.#releaseSlot(handshake);
+    this.#pacer.kick();
+  }
+
+  #releaseSlot(handshake: Handshake): void {
+    if (!handshake.holdsSlot) return;
+    handshake.holdsSlot = false;
+    this.#gate.release();
   }
 }
 

@@ -13,6 +13,7 @@ export interface LoadedFiles {
     readonly cert: string | undefined;
     readonly key: string | undefined;
     readonly clientCa: string | undefined;
+    readonly ticketSecret: string | undefined;
   };
   readonly amqp: {
     readonly ca: string | undefined;
@@ -39,6 +40,8 @@ export interface CheckOptions {
 /** A certificate that ends sooner than this is worth a warning. */
 const EXPIRY_NOTICE_MS = 14 * 86_400_000;
 
+const MIN_SECRET_CHARS = 32;
+
 const CERTIFICATE_BLOCK = /-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g;
 
 /**
@@ -53,6 +56,7 @@ export function checkFiles(config: Config, options: CheckOptions = {}): CheckedF
     tls: {
       ...check.pair('tls.cert', tls.cert, 'tls.key', tls.key),
       clientCa: check.certificates('tls.clientCa', tls.clientCa)?.pem,
+      ticketSecret: check.secret('tls.ticketSecretFile', tls.ticketSecretFile),
     },
     amqp: {
       ca: check.certificates('amqp.ca', amqp.ca)?.pem,
@@ -82,6 +86,17 @@ class FileCheck {
       if (matches) this.#acceptable(certKey, certPath!, chain.pem, key.pem);
     }
     return { cert: chain?.pem, key: key?.pem };
+  }
+
+  /** The text of the file without the white space around it. */
+  secret(key: string, path: string | undefined): string | undefined {
+    const text = this.#read(key, path)?.trim();
+    if (text === undefined || text.length >= MIN_SECRET_CHARS) return text;
+    return this.#wrong(
+      key,
+      path!,
+      `a file with at least ${MIN_SECRET_CHARS} characters; it has ${text.length}`,
+    );
   }
 
   /** `undefined` when no path is given, or when the file is unusable, which is noted. */

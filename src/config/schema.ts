@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { isNetwork } from '../util/networks.ts';
 import { parseDurationMs, parseSizeBytes } from './units.ts';
 
 /**
@@ -82,6 +83,20 @@ const port = (fallback: number, description: string) =>
     .default(fallback)
     .meta(key({ description, expects: 'a port from 0 to 65535 (0: any free port)' }));
 
+const networks = (description: string) =>
+  z
+    .preprocess(
+      (v) => (typeof v === 'string' ? v.split(',').map((part) => part.trim()) : v),
+      z.array(z.string().refine(isNetwork)),
+    )
+    .default([])
+    .meta(
+      key({
+        description,
+        expects: 'networks such as 10.0.0.0/8 or 2001:db8::/32, separated by commas or given as a list',
+      }),
+    );
+
 /** An `@` past the host means an unescaped `/`, `?` or `#` in the password: what parses as the host is not it. */
 const amqpUrl = z.string().refine((v) => {
   if (!/^amqps?:\/\/./.test(v) || !URL.canParse(v)) return false;
@@ -108,13 +123,101 @@ const listen = z.strictObject({
     10_000_000,
     'Connections that one worker holds at most, handshakes included; past that a new socket is reset. 0: as many as its limit of open files allows.',
   ),
-  acceptors: count(256, 1, 100_000, 'TLS handshakes that one worker has in progress at once.'),
+  acceptors: count(
+    1024,
+    1,
+    100_000,
+    'Handshake slots: TLS handshakes that one worker has in progress at most. It uses fewer while its event loop is late (admission.maxLoopDelayMs).',
+  ),
   acceptQueue: count(
-    4096,
+    16_384,
     0,
     1_000_000,
-    'Accepted sockets of one worker that may wait for a free acceptor; past that a new socket is reset.',
+    'Sockets of one worker that may wait for a slot, full and resumed handshakes each; past that one is reset. Also how many may be silent, without a ClientHello, before the one that was so longest is reset.',
   ),
+});
+
+const admission = z.strictObject({
+  enabled: flag(
+    true,
+    'Off: every handshake starts as it comes, whatever the machine can bear. For comparison only; fixed rates and limits per address hold all the same.',
+  ),
+  fullRate: count(
+    0,
+    0,
+    1_000_000,
+    'Full TLS handshakes that this machine starts per second, all workers together; up to one second of it at once. 0: no fixed limit, as many as the processors can bear.',
+  ),
+  resumedRate: count(
+    0,
+    0,
+    1_000_000,
+    'The same for handshakes that resume a session, which cost a good deal less. 0: no fixed limit.',
+  ),
+  maxWaitMs: durationMs(
+    5_000,
+    'A socket that has waited this long for its handshake is reset. Keep it below the time after which devices give a connection attempt up.',
+    1,
+  ),
+  targetDelayMs: durationMs(
+    100,
+    'A wait in line that is no sign of overload. Once it was longer during a whole intervalMs, the newest socket is served first.',
+    1,
+  ),
+  intervalMs: durationMs(500, 'How long the wait has to be above targetDelayMs to count as overload.', 1),
+  maxLoopDelayMs: durationMs(
+    20,
+    'Mean delay of the event loop above which a worker takes back handshake slots, so that established devices do not wait.',
+    1,
+  ),
+});
+
+const address = z.strictObject({
+  maxConnections: count(
+    0,
+    0,
+    10_000_000,
+    'Connections that one address (IPv4 address, or IPv6 /64) may hold on this machine, handshakes included. 0: no limit, because a mobile network puts thousands of devices behind one address.',
+  ),
+  connectRate: count(
+    0,
+    0,
+    1_000_000,
+    'New connections of one address per second on this machine. 0: no limit, for the same reason.',
+  ),
+  connectBurst: count(100, 1, 1_000_000, 'New connections of one address before connectRate counts.'),
+  maxFailures: count(
+    0,
+    0,
+    1_000_000,
+    'Failed handshakes and connections shorter than flapMs before an address is shut out for a while. 0: never, because one broken device would shut out all behind the same address.',
+  ),
+  flapMs: durationMs(
+    1_000,
+    'A connection that ends sooner than this counts as a failure of its address. 0: none does.',
+  ),
+  forgiveMs: durationMs(600_000, "After this long half of an address's failures are forgiven.", 1),
+  penaltyMs: durationMs(
+    1_000,
+    'How long the first failure past maxFailures shuts an address out; doubles with each further one.',
+    1,
+  ),
+  maxPenaltyMs: durationMs(300_000, 'Longest time that an address is shut out for.', 1),
+  exempt: networks('Networks that no limit of this section holds for.'),
+  maxTracked: count(
+    65_536,
+    1,
+    10_000_000,
+    'Addresses that one worker remembers, at about 300 bytes each. Past that the one without connections that was idle longest is forgotten.',
+  ),
+});
+
+const proxy = z.strictObject({
+  trusted: networks(
+    'Networks of the load balancers in front. If there are any, every connection must come from them and begin with a PROXY protocol header (version 1 or 2), and the address in it is the device; anybody else is reset. None: no such header.',
+  ),
+  headerTimeoutMs: durationMs(3_000, 'Deadline for that header, counted from the accept.', 1),
+  maxHeaderBytes: sizeBytes(4_096, 'Largest header of version 2, with the TLVs, which are skipped.', 232),
 });
 
 const tls = z.strictObject({
@@ -138,6 +241,24 @@ const tls = z.strictObject({
     ['cn', 'uri', 'dns'],
     'cn',
     'Which part of a verified client certificate is the device_id: subject common name, first URI or first DNS subject alternative name.',
+  ),
+  ticketSecret: z
+    .string()
+    .min(32)
+    .optional()
+    .meta(
+      key({
+        description:
+          'Secret that the keys of TLS session tickets are derived from, anew each day (UTC). Give all instances the same one, and a device resumes its session at any of them. Without one (nor ticketSecretFile), the workers of an instance share one that is drawn at its start.',
+        expects: 'at least 32 characters',
+        secret: true,
+      }),
+    ),
+  ticketSecretFile: path('File that holds the ticket secret, instead of ticketSecret.'),
+  sessionLifetimeMs: durationMs(
+    86_400_000,
+    'How long a TLS session can be resumed, at most. Its key changes at midnight UTC, after which it cannot.',
+    1_000,
   ),
 });
 
@@ -362,6 +483,9 @@ export const configSchema = z
   .strictObject({
     workers: count(0, 0, 1024, 'Gateway processes on this machine. 0: one per core.'),
     listen: listen.prefault({}),
+    admission: admission.prefault({}),
+    address: address.prefault({}),
+    proxy: proxy.prefault({}),
     tls: tls.prefault({}),
     endpoint: endpoint.prefault({}),
     reply: reply.prefault({}),
@@ -378,6 +502,12 @@ export const configSchema = z
       context.addIssue({ code: 'custom', path, message: expected });
     if (config.tls.clientAuth !== 'none' && config.tls.clientCa === undefined) {
       wrong(['tls', 'clientCa'], `the path of a CA file, because tls.clientAuth is ${config.tls.clientAuth}`);
+    }
+    if (config.tls.ticketSecret !== undefined && config.tls.ticketSecretFile !== undefined) {
+      wrong(['tls', 'ticketSecretFile'], 'no value, because tls.ticketSecret is given');
+    }
+    if (config.address.penaltyMs > config.address.maxPenaltyMs) {
+      wrong(['address', 'penaltyMs'], `at most address.maxPenaltyMs (${config.address.maxPenaltyMs})`);
     }
     if ((config.amqp.cert === undefined) !== (config.amqp.key === undefined)) {
       wrong(

@@ -1,6 +1,9 @@
 const TITLES: Readonly<Record<string, string>> = {
   '': 'General',
   listen: 'Device listener',
+  admission: 'Admission of new connections',
+  address: 'Limits per address',
+  proxy: 'PROXY protocol',
   tls: 'TLS towards devices',
   endpoint: 'Device connections',
   reply: 'Replies to devices',

@@ -30,9 +30,16 @@ export interface EndpointHost extends LaneHost {
   closed(endpoint: Endpoint, ending: Ending): void;
 }
 
-/** Who is at the other end, as far as TCP and TLS told. */
-export interface Peer {
+export interface SocketEnd {
   readonly remoteAddress: string;
   readonly remotePort: number;
+}
+
+/** Who is at the other end, as far as TCP, TLS and a load balancer told. */
+export interface Peer extends SocketEnd {
   readonly deviceId: string | undefined;
+  /** The remote end of the TCP connection, where it is a load balancer's. */
+  readonly transport?: SocketEnd | undefined;
+  /** A load balancer's own connection, by which it sees whether somebody is there. */
+  readonly isHealthCheck?: boolean;
 }

@@ -8,6 +8,7 @@ import {
   Registry,
 } from 'prom-client';
 import { REFUSAL_REASONS } from '../acceptor/acceptor-pool.ts';
+import { HANDSHAKE_KINDS, type HandshakeKind } from '../acceptor/client-hello.ts';
 import type { LinkName } from '../broker/broker-link.ts';
 import { CLOSE_REASONS, type CloseReason } from '../endpoint/lifecycle.ts';
 import { type ReplyOutcome, UNDELIVERED_REASONS } from '../reply.ts';
@@ -22,6 +23,11 @@ export interface GaugeSources {
   connections(): number;
   unconfirmedFrames(): number;
   unconfirmedBytes(): number;
+  /** Sockets in line for a TLS handshake. */
+  admissionWaiting(): number;
+  /** TLS handshakes that may be in progress at once. */
+  admissionSlots(): number;
+  trackedAddresses(): number;
 }
 
 const SECONDS = 1 / 1_000;
@@ -29,7 +35,14 @@ const LATENCY_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5
 
 export class Metrics {
   readonly #registry = new Registry();
-  #sources: GaugeSources = { connections: () => 0, unconfirmedFrames: () => 0, unconfirmedBytes: () => 0 };
+  #sources: GaugeSources = {
+    connections: () => 0,
+    unconfirmedFrames: () => 0,
+    unconfirmedBytes: () => 0,
+    admissionWaiting: () => 0,
+    admissionSlots: () => 0,
+    trackedAddresses: () => 0,
+  };
   readonly #loopDelay: IntervalHistogram = monitorEventLoopDelay({ resolution: 10 });
 
   readonly #tally = {
@@ -61,6 +74,15 @@ export class Metrics {
     'owsla_handshakes_total',
     'TLS handshakes that ended, by result and by whether a session was resumed.',
     ['result', 'resumed'],
+  );
+  readonly #handshakesStarted = this.#counter(
+    'owsla_handshakes_started_total',
+    'TLS handshakes that were started, by what the client offered: a full one, or a session to resume.',
+    ['kind'],
+  );
+  readonly #admissionSeconds = this.#histogram(
+    'owsla_admission_wait_seconds',
+    'Time in line between the ClientHello and the start of the TLS handshake, in seconds.',
   );
   readonly #handshakeSeconds = this.#histogram(
     'owsla_handshake_seconds',
@@ -135,8 +157,19 @@ export class Metrics {
     this.#measured('owsla_connections', 'Established device connections.', () => this.#sources.connections());
     this.#measured(
       'owsla_handshakes_in_progress',
-      'TLS handshakes that hold a slot.',
+      'TLS handshakes that were started and have not ended.',
       () => tally.handshaking,
+    );
+    this.#measured('owsla_admission_waiting', 'Sockets in line for a TLS handshake.', () =>
+      this.#sources.admissionWaiting(),
+    );
+    this.#measured(
+      'owsla_admission_slots',
+      'TLS handshakes that may be in progress at once; fewer while event loops are late.',
+      () => this.#sources.admissionSlots(),
+    );
+    this.#measured('owsla_addresses_tracked', 'Addresses that limits per address remember.', () =>
+      this.#sources.trackedAddresses(),
     );
     this.#measured(
       'owsla_connections_paused',
@@ -159,6 +192,7 @@ export class Metrics {
     for (const reason of CLOSE_REASONS) this.#closed.inc({ reason }, 0);
     for (const reason of UNDELIVERED_REASONS) this.#undelivered.inc({ reason }, 0);
     for (const reason of REFUSAL_REASONS) this.#refused.inc({ reason }, 0);
+    for (const kind of HANDSHAKE_KINDS) this.#handshakesStarted.inc({ kind }, 0);
     for (const result of ['delivered', 'duplicate', 'undelivered', 'forwarded'])
       this.#replies.inc({ result }, 0);
     this.#ready.set(0);
@@ -180,8 +214,10 @@ export class Metrics {
 
   // ── connections ──────────────────────────────────────────────────────────────────────────────────────────
 
-  handshakeStarted(): void {
+  handshakeStarted(kind: HandshakeKind, waitedMs: number): void {
     this.#tally.handshaking++;
+    this.#handshakesStarted.inc({ kind });
+    this.#admissionSeconds.observe(waitedMs * SECONDS);
   }
 
   handshakeSucceeded(durationMs: number, resumed: boolean): void {
@@ -191,7 +227,7 @@ export class Metrics {
     this.#handshakeSeconds.observe(durationMs * SECONDS);
   }
 
-  /** @param started false when it failed while it waited for a slot */
+  /** @param started false when it failed before its TLS handshake began */
   handshakeFailed(reason: CloseReason, started: boolean): void {
     if (started) this.#tally.handshaking--;
     this.#handshakes.inc({ result: reason, resumed: 'false' });

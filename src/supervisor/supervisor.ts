@@ -1,4 +1,5 @@
 import cluster from 'node:cluster';
+import { randomBytes } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import type { FastifyInstance } from 'fastify';
@@ -10,6 +11,7 @@ import type { Config } from '../config/schema.ts';
 import { createLogger } from '../observability/logger.ts';
 import { Backoff } from '../util/backoff.ts';
 import { createAdminServer } from './admin-server.ts';
+import { MachineLimits } from './machine-limits.ts';
 import { RestartIntensity } from './restart-intensity.ts';
 import { WorkerSlot } from './worker-slot.ts';
 
@@ -33,6 +35,7 @@ class Supervisor {
   readonly #slots: WorkerSlot[] = [];
   readonly #intensity: RestartIntensity;
   readonly #backoff: Backoff;
+  readonly #limits: MachineLimits;
   readonly #admin: FastifyInstance;
   readonly #own = new Registry();
   readonly #restarts: Counter;
@@ -48,18 +51,23 @@ class Supervisor {
     this.#intensity = new RestartIntensity(maxRestarts, windowMs);
     this.#backoff = new Backoff(backoffMinMs, backoffMaxMs);
     const workers = config.workers === 0 ? availableParallelism() : config.workers;
+    // Drawn here where none is given, so that a session made at one worker can be resumed at another.
+    const ticketSecret =
+      config.tls.ticketSecret ?? files.tls.ticketSecret ?? randomBytes(32).toString('base64');
     for (let index = 0; index < workers; index++) {
       this.#slots.push(
         new WorkerSlot(
-          { type: 'start', index, config, files },
+          { type: 'start', index, workers, config, files, ticketSecret },
           {
             statusChanged: () => this.#statusChanged(),
             fatal: (message) => this.#giveUp(message),
+            shared: (slot, message) => this.#limits.received(slot, message),
             exited: (slot, code, signal, asked) => this.#exited(slot, code, signal, asked),
           },
         ),
       );
     }
+    this.#limits = new MachineLimits(config, this.#slots);
     this.#restarts = new Counter({
       name: 'owsla_worker_restarts_total',
       help: 'Workers that were started again after a crash.',
@@ -148,6 +156,7 @@ class Supervisor {
   }
 
   #exited(slot: WorkerSlot, code: number | null, signal: string | null, asked: boolean): void {
+    this.#limits.changed(slot);
     if (this.#phase !== 'running') {
       if (!asked || signal !== null) this.#exitCode ||= 1;
       this.#stopIfDone();

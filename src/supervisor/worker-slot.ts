@@ -1,5 +1,6 @@
 import cluster, { type Worker } from 'node:cluster';
 import type { MetricObject } from 'prom-client';
+import type { FromShare, ToShare } from '../acceptor/machine-share.ts';
 import type { NodeId } from '../registry/connection-id.ts';
 import type { FromWorker, ToWorker } from './messages.ts';
 
@@ -8,6 +9,8 @@ export interface SlotEvents {
   statusChanged(): void;
   /** The worker said that starting it again would fail in the same way. */
   fatal(message: string): void;
+  /** The worker has something to say about the limits of the machine, or has begun. */
+  shared(slot: WorkerSlot, message: FromShare | 'begun'): void;
   /** The process is gone; `asked` when it had been told to drain. */
   exited(slot: WorkerSlot, code: number | null, signal: string | null, asked: boolean): void;
 }
@@ -78,6 +81,11 @@ export class WorkerSlot {
     this.#worker?.process.kill('SIGKILL');
   }
 
+  /** Passes on what the limits of the machine take. */
+  share(message: ToShare): void {
+    this.#send(message);
+  }
+
   /** The worker's metrics; none when it does not answer in time. */
   snapshot(): Promise<MetricObject[]> {
     if (this.#worker === null) return Promise.resolve([]);
@@ -102,6 +110,7 @@ export class WorkerSlot {
         break;
       case 'node':
         this.#node = message.id;
+        this.#events.shared(this, 'begun');
         break;
       case 'status':
         this.#setStatus(message.ready, message.reason);
@@ -115,6 +124,8 @@ export class WorkerSlot {
       case 'drained':
         this.#unconfirmedFrames = message.unconfirmedFrames;
         break;
+      default:
+        this.#events.shared(this, message);
     }
   }
 

@@ -285,66 +285,6 @@ describe('a hostile or broken device', () => {
   });
 });
 
-describe('handshake slots', () => {
-  test('come free at the deadline when silent clients hold them: an honest device gets in', async () => {
-    const env = { OWSLA_LISTEN_ACCEPTORS: '2', OWSLA_TLS_HANDSHAKE_TIMEOUT_MS: '1200' };
-    await using gateway = await GatewayProcess.start({ env });
-    await using backend = await Backend.connect(gateway.names);
-    await backend.echo();
-    using first = await RawClient.connect(gateway.port);
-    using second = await RawClient.connect(gateway.port);
-    await slotsTaken(gateway, 2);
-
-    // As a device does whose time in the line was too short: it tries again.
-    using device = await eventually('an honest device gets in', () =>
-      Device.connect(gateway.port).catch(() => undefined),
-    );
-    await device.send('in at last');
-    expect(await device.received(1)).toEqual(['in at last']);
-    for (const client of [first, second]) {
-      await within('close', client.closed);
-      const event = await backend.event('connection.closed', (e) => e.remote_port === client.localPort);
-      expect(event).toMatchObject({ reason: 'handshake_timeout', established: false });
-    }
-    await slotsTaken(gateway, 0);
-  });
-
-  test('go to the next in line; past the line newcomers are reset and counted', async () => {
-    const env = { OWSLA_LISTEN_ACCEPTORS: '2', OWSLA_LISTEN_ACCEPT_QUEUE: '1' };
-    await using gateway = await GatewayProcess.start({ env });
-    using first = await RawClient.connect(gateway.port);
-    using second = await RawClient.connect(gateway.port);
-    await slotsTaken(gateway, 2);
-    const waiting = Device.connect(gateway.port);
-
-    // Accepts come in order: the one that waits is in the line by now.
-    const reset = RawClient.connect(gateway.port).then(
-      (newcomer) => newcomer.closed,
-      // So fast that it comes before the client knows that it is connected.
-      (error: NodeJS.ErrnoException) => error.code,
-    );
-    expect(await within('reset', reset)).toBe('ECONNRESET');
-    const refused = { reason: 'accept_queue_full' };
-    expect(await gateway.metric('owsla_connections_refused_total', refused)).toBe(1);
-    await slotsTaken(gateway, 2);
-
-    first.socket.destroy();
-    using device = await waiting;
-    expect(device.socket.authorized).toBe(true);
-    second.socket.destroy();
-    await slotsTaken(gateway, 0);
-    // Refused sockets never had a handshake to fail: two ends are those of the silent ones.
-    expect(await gateway.metric('owsla_connections_closed_total', { reason: 'tls_error' })).toBe(2);
-  });
-});
-
-async function slotsTaken(gateway: GatewayProcess, count: number): Promise<void> {
-  await eventually(
-    `${count} handshakes in progress`,
-    async () => (await gateway.metric('owsla_handshakes_in_progress')) === count,
-  );
-}
-
 /** Any bytes but the line feed that would end the line, and the carriage return that would be dropped before it. */
 function noiseLine(length: number): Buffer {
   const noise = randomBytes(length);

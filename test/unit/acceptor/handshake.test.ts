@@ -40,7 +40,8 @@ describe('the handshake of a socket', () => {
       acceptedAtMs: 123,
       remoteAddress: '127.0.0.1',
       remotePort: client.localPort,
-      started: false,
+      phase: 'hello',
+      holdsSlot: false,
       failure: undefined,
     });
 

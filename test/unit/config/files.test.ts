@@ -78,7 +78,12 @@ describe('good files', () => {
   });
 
   it('may be none at all', () => {
-    expect(check({}, {}).files.tls).toEqual({ cert: undefined, key: undefined, clientCa: undefined });
+    expect(check({}, {}).files.tls).toEqual({
+      cert: undefined,
+      key: undefined,
+      clientCa: undefined,
+      ticketSecret: undefined,
+    });
   });
 
   it('may hold a chain, and text around the certificates', () => {
