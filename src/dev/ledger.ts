@@ -192,6 +192,11 @@ export class Ledger {
     return this.#taken;
   }
 
+  /** Different lines taken of one session. */
+  takenOf(session: string): number {
+    return this.#sessions.get(session)?.lines.size ?? 0;
+  }
+
   /**
    * Enters a device line.
    * @returns its session and number, and whether it came for the first time: a backend answers only those
