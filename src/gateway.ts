@@ -129,7 +129,8 @@ export class Gateway {
     const deadline = new Promise<'late'>((resolve) => setTimeout(resolve, timeoutMs, 'late').unref());
     this.#acceptors.close();
     await Promise.race([this.#closeConnections().then(() => this.#settle()), deadline]);
-    const { unconfirmedFrames } = this.#broker.producer;
+    let { unconfirmedFrames } = this.#broker.producer;
+    for (const endpoint of this.#alive) unconfirmedFrames += endpoint.abandonFrames();
     clearInterval(this.#sweep);
     clearInterval(this.#pausedPeerCheck);
     await Promise.race([this.#broker.stop(), deadline]);
