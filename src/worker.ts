@@ -5,7 +5,8 @@ import { messageOf } from './broker/broker-error.ts';
 import { Gateway } from './gateway.ts';
 import { createLogger } from './observability/logger.ts';
 import { Metrics } from './observability/metrics.ts';
-import type { FromWorker, ToWorker } from './supervisor/messages.ts';
+import type { NodeId } from './registry/connection-id.ts';
+import type { FromWorker, StartMessage, ToWorker } from './supervisor/messages.ts';
 
 /** One worker process: a gateway node, started, asked and drained by the supervisor over IPC. */
 class Worker {
@@ -20,13 +21,12 @@ class Worker {
   #draining = false;
   #ready = false;
 
-  constructor(start: Extract<ToWorker, { type: 'start' }>) {
-    const { index, workers, config, files, ticketSecret, adopted } = start;
+  constructor({ index, workers, config, files, ticketSecret }: StartMessage) {
     this.#machine = new MachineShare(config, workers, performance.now(), send);
     this.#log = createLogger(config.log.level, { pid: process.pid, worker: index });
     this.#address = `${config.listen.host}:${config.listen.port}`;
     this.#gateway = new Gateway(
-      { config, files, ticketSecret, machine: this.#machine, adopted },
+      { config, files, ticketSecret, machine: this.#machine },
       this.#metrics,
       this.#log,
     );
@@ -43,6 +43,10 @@ class Worker {
     send({ type: 'node', id: this.#gateway.nodeId });
     this.#gateway.connect();
     this.#report();
+  }
+
+  adopt(node: NodeId): void {
+    this.#gateway.adopt(node);
   }
 
   async snapshot(id: number): Promise<void> {
@@ -106,6 +110,8 @@ process.on('message', (message: ToWorker) => {
   if (message.type === 'start') {
     worker = new Worker(message);
     worker.start();
+  } else if (message.type === 'adopt') {
+    worker?.adopt(message.node);
   } else if (message.type === 'drain') {
     drainOrExit();
   } else if (message.type === 'snapshot') {

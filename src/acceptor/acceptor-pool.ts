@@ -94,6 +94,7 @@ const GATE_TICK_MS = 50;
 const SILENT_GRACE_MS = 500;
 /** Part of the handshake deadline after which a slot is given back though the client has not gone on. */
 const SLOT_SHARE = 1 / 4;
+const CLOSE_GRACE_MS = 2_000;
 
 export class AcceptorPool {
   readonly #options: AcceptorOptions;
@@ -110,6 +111,7 @@ export class AcceptorPool {
   readonly #silent = new Set<Handshake>();
   readonly #flight: FirstFlight;
   readonly #pacer: TurnPacer;
+  readonly #onNonePending: (() => void)[] = [];
 
   constructor(
     options: AcceptorOptions,
@@ -178,12 +180,16 @@ export class AcceptorPool {
     });
   }
 
-  /** Accepts no more; handshakes under way are given up. */
-  close(): void {
+  /** Accepts no more. Handshakes under way have a short while to complete; resolves when none is left. */
+  async close(): Promise<void> {
     if (this.#listener.listening) this.#listener.close();
+    const giveUp = setTimeout(() => {
+      for (const handshake of this.#pending) this.#fail(handshake, { reason: 'shutdown' });
+    }, CLOSE_GRACE_MS);
+    if (this.#pending.size > 0) await new Promise<void>((resolve) => this.#onNonePending.push(resolve));
+    clearTimeout(giveUp);
     for (const timer of this.#timers) clearInterval(timer);
     this.#loopDelay.stop();
-    for (const handshake of this.#pending) this.#fail(handshake, { reason: 'shutdown' });
   }
 
   /** Permits have come: those who wait for one may start. */
@@ -426,6 +432,7 @@ export class AcceptorPool {
     handshake.detach();
     this.#pending.delete(handshake);
     this.#silent.delete(handshake);
+    if (this.#pending.size === 0) for (const resolve of this.#onNonePending.splice(0)) resolve();
     this.#deadlines.disarm(handshake);
     if (handshake.phase === 'line') this.#gate.withdraw(handshake);
     this.#releaseSlot(handshake);

@@ -25,8 +25,14 @@ class PermitPool {
 
   /** Shares out what is there: evenly, but to nobody more than he wants. What is left unmet must be asked for again. */
   share(nowMs: number): Map<number, number> {
+    // No limit (any more): a worker that still knows of one gets what it asks for.
+    if (this.#bucket === undefined) {
+      const wanted = new Map(this.#wants);
+      this.#wants.clear();
+      return wanted;
+    }
     const granted = new Map<number, number>();
-    const there = Math.floor(this.#bucket?.available(nowMs) ?? 0);
+    const there = Math.floor(this.#bucket.available(nowMs));
     let left = Math.max(0, there);
     // Where there is less than one for each, another one comes first each time.
     const order = [...this.#wants.keys()].sort((a, b) => a - b);
@@ -43,7 +49,7 @@ class PermitPool {
       }
     }
     this.#wants.clear();
-    this.#bucket?.spend(Math.max(0, there) - left, nowMs);
+    this.#bucket.spend(Math.max(0, there) - left, nowMs);
     return granted;
   }
 }

@@ -4,19 +4,22 @@ import type { LoadedFiles } from '../config/files.ts';
 import type { Config } from '../config/schema.ts';
 import type { NodeId } from '../registry/connection-id.ts';
 
+export interface StartMessage {
+  readonly type: 'start';
+  readonly index: number;
+  /** How many there are in all. */
+  readonly workers: number;
+  readonly config: Config;
+  readonly files: LoadedFiles;
+  /** What the keys of TLS session tickets are derived from. */
+  readonly ticketSecret: string;
+}
+
 /** What the supervisor says to a worker. */
 export type ToWorker =
-  | {
-      type: 'start';
-      index: number;
-      /** How many there are in all. */
-      workers: number;
-      config: Config;
-      files: LoadedFiles;
-      /** What the keys of TLS session tickets are derived from. */
-      ticketSecret: string;
-      adopted: NodeId[];
-    }
+  | StartMessage
+  /** Empty the inbox of that node, which is gone. */
+  | { type: 'adopt'; node: NodeId }
   | { type: 'drain' }
   | { type: 'snapshot'; id: number }
   | ToShare;

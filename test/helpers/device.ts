@@ -10,6 +10,8 @@ export class Device {
   readonly lines: Buffer[] = [];
   /** Settles when the socket is closed. */
   readonly closed: Promise<void>;
+  /** Takes each line. Default: keeps it in `lines`. */
+  onLine: (line: Buffer) => void = (line) => this.lines.push(line);
   #rest: Buffer = Buffer.alloc(0);
   #watchers: (() => void)[] = [];
 
@@ -79,7 +81,7 @@ export class Device {
   #received(chunk: Buffer): void {
     let bytes = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
     for (let end = bytes.indexOf(0x0a); end !== -1; end = bytes.indexOf(0x0a)) {
-      this.lines.push(bytes.subarray(0, end));
+      this.onLine(bytes.subarray(0, end));
       bytes = bytes.subarray(end + 1);
     }
     this.#rest = bytes;

@@ -1,0 +1,161 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { Ledger, type LedgerMessage, SessionAudit } from '../../../src/dev/ledger.ts';
+
+const line = (session: string, n: number, headers: Record<string, unknown> = {}): LedgerMessage => ({
+  content: Buffer.from(`${session} ${n}`),
+  properties: { headers: { connection_id: `id of ${session}`, from_device_seq: n, ...headers } },
+});
+
+/** A device that has sent so many lines. */
+function device(session: string, sent: number): SessionAudit {
+  const audit = new SessionAudit(session);
+  for (let n = 0; n < sent; n++) audit.nextLine();
+  return audit;
+}
+
+/** An account of one session: what a backend took, against what was sent. */
+function account(sent: number, ...taken: LedgerMessage[]) {
+  const ledger = new Ledger();
+  for (const message of taken) ledger.lineTaken(message);
+  return ledger.report([device('d', sent)]);
+}
+
+describe('lines', () => {
+  test('are filled up to a length, and keep their number', () => {
+    const audit = new SessionAudit('d');
+    expect(audit.nextLine(12)).toBe('d 0 ........');
+    expect(audit.nextLine(2)).toBe('d 1');
+    expect(audit.reply('d 0 ........')).toBe(0);
+  });
+
+  test('that all came, in order and once, are no violation', () => {
+    expect(account(2, line('d', 0), line('d', 1))).toMatchObject({
+      lines: { sent: 2, taken: 2, lost: 0, marked: 0, unmarked: 0, misordered: 0, unread: 0 },
+      violations: [],
+    });
+  });
+
+  test('that never came are lost', () => {
+    const report = account(3, line('d', 0), line('d', 2));
+    expect(report.lines.lost).toBe(1);
+    expect(report.violations).toEqual(['d: line 1 of 3 never came']);
+  });
+
+  test('that came behind a later one are misordered', () => {
+    const report = account(2, line('d', 1), line('d', 0));
+    expect(report.lines).toMatchObject({ lost: 0, misordered: 1 });
+    expect(report.violations).toEqual(['d: line 0 came behind line 1']);
+  });
+
+  test.each([
+    ['neither of them is marked', {}, {}, 1],
+    ['the second says that it is republished', {}, { republished: true }, 0],
+    ['the first said so', { republished: true }, {}, 0],
+  ])('that came twice, where %s', (_, first, second, unmarked) => {
+    const report = account(1, line('d', 0, first), line('d', 0, second));
+    expect(report.lines).toMatchObject({ unmarked, marked: 1 - unmarked });
+    expect(report.violations).toHaveLength(unmarked);
+  });
+
+  test('that came twice because the backend lost its connection are not held against the gateway', () => {
+    const ledger = new Ledger();
+    ledger.lineTaken(line('d', 0));
+    ledger.backendReconnected();
+    expect(ledger.lineTaken(line('d', 0)).isFirst).toBe(false);
+    ledger.lineTaken(line('d', 1));
+    ledger.lineTaken(line('d', 1));
+    expect(ledger.report([device('d', 2)]).lines).toMatchObject({ marked: 1, unmarked: 1 });
+  });
+
+  test('of a dropped session may end early, but have no hole', () => {
+    const ledger = new Ledger();
+    for (const n of [0, 2]) ledger.lineTaken(line('d', n));
+    const dropped = device('d', 5);
+    dropped.dropped = true;
+    expect(ledger.report([dropped]).lines).toMatchObject({ lost: 1, unread: 2 });
+  });
+
+  test.each([
+    ['have another number', [line('d', 0, { from_device_seq: 1 })], 1, /came as from_device_seq 1/],
+    [
+      'come from two connections',
+      [line('d', 0), line('d', 1, { connection_id: 'x' })],
+      2,
+      /comes from x too/,
+    ],
+    ['were never sent', [line('d', 0)], 0, /0 were sent/],
+    ['are nobody’s', [line('other', 0)], 0, /session other is nobody's/],
+  ])('that %s are violations', (_, taken, sent, text) => {
+    expect(account(sent, ...taken).violations[0]).toMatch(text);
+  });
+});
+
+describe('replies', () => {
+  function replies(published: number[], received: number[], undelivered: number[], dropped = false) {
+    const ledger = new Ledger();
+    const audit = device('d', 10);
+    for (let n = 0; n < 10; n++) ledger.lineTaken(line('d', n));
+    for (const n of published) ledger.replyPublished('d', n);
+    for (const n of undelivered) ledger.undelivered(line('d', n, { reason: 'expired' }));
+    for (const n of received) audit.reply(`d ${n}`);
+    audit.dropped = dropped;
+    return ledger.report([JSON.parse(JSON.stringify(audit))]);
+  }
+
+  test('each came or is undelivered: all is well', () => {
+    const report = replies([0, 1, 2], [0, 2], [1]);
+    expect(report.replies).toMatchObject({ published: 3, received: 2, undelivered: { expired: 1 }, lost: 0 });
+    expect(report.violations).toEqual([]);
+  });
+
+  test('without a fate are lost, at the end as well as in between', () => {
+    const report = replies([0, 1, 2, 3], [0, 2], []);
+    expect(report.replies.lost).toBe(2);
+    expect(report.violations).toEqual([
+      'd: reply 1 neither came nor is it undelivered',
+      'd: reply 3 neither came nor is it undelivered',
+    ]);
+  });
+
+  test('without a fate on a dropped session are unknown', () => {
+    expect(replies([0, 1], [0], [], true)).toMatchObject({
+      replies: { unknown: 1, lost: 0 },
+      violations: [],
+    });
+  });
+
+  test('that a backend never sent are not missed', () => {
+    expect(replies([0, 2], [0, 2], []).violations).toEqual([]);
+  });
+
+  test.each([
+    ['twice', [0, 0], { unmarked: 1, received: 1 }],
+    ['behind a later one', [1, 0], { misordered: 1, received: 2 }],
+    ['for somebody else', [0], { received: 1 }],
+  ])('that come %s are violations', (what, received, expected) => {
+    const ledger = new Ledger();
+    const audit = device('d', 2);
+    for (const n of received) audit.reply(`d ${n}`);
+    if (what === 'for somebody else') audit.reply('e 0');
+    const report = ledger.report([audit]);
+    expect(report.replies).toMatchObject(expected);
+    expect(report.violations.filter((text) => !text.includes('never came'))).toHaveLength(1);
+  });
+});
+
+test('whatever order lines come in, what is missing and what is late is counted', () => {
+  fc.assert(
+    fc.property(fc.shuffledSubarray([...Array(30).keys()]), (order) => {
+      const { lines } = account(30, ...order.map((n) => line('d', n)));
+      expect(lines.lost).toBe(30 - order.length);
+      let highest = -1;
+      let late = 0;
+      for (const n of order) {
+        if (n < highest) late++;
+        highest = Math.max(highest, n);
+      }
+      expect(lines.misordered).toBe(late);
+    }),
+  );
+});
