@@ -99,7 +99,9 @@ export class Gateway {
     this.#host = this.#createHost();
     this.#machine = machine;
     this.#gate = overloadGate(config, machine);
-    this.#tickets = new TicketRotation(ticketSecret, (keys) => this.#acceptors.setTicketKeys(keys));
+    this.#tickets = new TicketRotation(ticketSecret, files.tls.clientCa ?? '', (keys) =>
+      this.#acceptors.setTicketKeys(keys),
+    );
     this.#acceptors = this.#createAcceptors(files);
     metrics.observe({
       admissionWaiting: () => this.#gate.waiting.full + this.#gate.waiting.resumed,
@@ -261,6 +263,7 @@ export class Gateway {
 
   #attemptFailed(handshake: Handshake, ending: Ending): void {
     this.#metrics.handshakeFailed(ending.reason, handshake.phase === 'tls');
+    if (handshake.isHealthCheck) return;
     this.#broker.events.publish(
       this.#events.attemptFailed(handshake, ending, now() - handshake.acceptedAtMs),
     );

@@ -1,90 +1,17 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket, type Server as TlsServer } from 'node:tls';
-import type { Peer } from '../endpoint/endpoint-host.ts';
 import type { Ending } from '../endpoint/lifecycle.ts';
-import type { Networks } from '../util/networks.ts';
 import { TimingWheel } from '../util/timing-wheel.ts';
+import type { AcceptorHandlers, AcceptorOptions, RefusalReason } from './acceptor-options.ts';
 import { addressGroup } from './address-group.ts';
-import type { AddressRefusal, AddressTable } from './address-table.ts';
-import type { AdmissionGate, AdmissionRefusal } from './admission.ts';
+import type { AdmissionGate } from './admission.ts';
 import type { HandshakeKind } from './client-hello.ts';
+import { identifyClient } from './client-identity.ts';
 import { FirstFlight } from './first-flight.ts';
 import { Handshake, handshakeOf, handshakeOfTls } from './handshake.ts';
-import { type IdentityField, identityOf } from './identity.ts';
 import { LoopDelay } from './loop-delay.ts';
 import { ProxyHeaderParser } from './proxy-protocol.ts';
 import { TurnPacer } from './turn-pacer.ts';
-
-/**
- * The way in: a raw listener, what is looked at before TLS, a bounded number of TLS handshakes at once.
- *
- *   accept ──► PROXY header ──► address limits ──► ClientHello ──► gate ──► TLS handshake ──► established()
- *      │            │                 │                │            │             └──► failed()
- *      └────────────┴─────────────────┴────────────────┴────────────┴──► refused(): reset at once
- *
- * No half-open connection leaves it. Accepting is never paused: that would fill the backlog with clients that have
- * given up. The handshake deadline counts from the accept, is absolute, and destroys.
- */
-export interface AcceptorOptions {
-  readonly host: string;
-  readonly port: number;
-  readonly backlog: number;
-  /** Handshakes included. */
-  readonly maxConnections: number;
-  /** Sockets that have not sent a ClientHello; past that the longest silent one has to go. */
-  readonly maxSilent: number;
-  readonly handshakeTimeoutMs: number;
-  /** 0: off. */
-  readonly keepAliveMs: number;
-  readonly minVersion: 'TLSv1.2' | 'TLSv1.3';
-  readonly cert: string;
-  readonly key: string;
-  readonly clientAuth: 'none' | 'optional' | 'required';
-  readonly clientCa: string | undefined;
-  readonly identity: IdentityField;
-  readonly ticketKeys: Buffer;
-  readonly sessionLifetimeMs: number;
-  /** What handshakes may take of one turn of the event loop. */
-  readonly turnBudgetMs: number;
-  /** Load balancers whose PROXY header is demanded and believed; nobody else gets in. Undefined: no header. */
-  readonly proxy:
-    | { readonly trusted: Networks; readonly headerTimeoutMs: number; readonly maxHeaderBytes: number }
-    | undefined;
-  /** Limits per address, and whom they do not hold for. */
-  readonly addresses: { readonly table: AddressTable; readonly exempt: Networks } | undefined;
-}
-
-/** Why a socket was reset before its handshake. */
-export const REFUSAL_REASONS = [
-  'max_connections',
-  'accept_queue_full',
-  'accept_queue_timeout',
-  'rate_limit',
-  'no_hello',
-  'address_connections',
-  'address_rate',
-  'address_penalty',
-  'proxy_untrusted',
-  'proxy_header',
-  'proxy_timeout',
-] as const satisfies readonly (AdmissionRefusal | AddressRefusal | string)[];
-export type RefusalReason = (typeof REFUSAL_REASONS)[number];
-
-export interface AcceptorHandlers {
-  nextConnectionId(): string;
-  established(connectionId: string, socket: TLSSocket, peer: Peer, handshakeMs: number): void;
-  failed(handshake: Handshake, ending: Ending): void;
-  refused(reason: RefusalReason, remoteAddress: string, detail?: string): void;
-  /** Connections that are established and not closed. */
-  openConnections(): number;
-  /** The line was looked through; called some times a second. */
-  ticked(): void;
-  /** The system could not accept a connection: EMFILE, ENFILE, ENOBUFS, … */
-  acceptFailed(error: NodeJS.ErrnoException): void;
-  handshakeStarted(kind: HandshakeKind, waitedMs: number): void;
-  /** A client had offered a session, and cost a full handshake all the same. */
-  notResumed(): void;
-}
 
 const WHEEL_TICK_MS = 100;
 const WHEEL_SLOTS = 512;
@@ -96,6 +23,16 @@ const SILENT_GRACE_MS = 500;
 const SLOT_SHARE = 1 / 4;
 const CLOSE_GRACE_MS = 2_000;
 
+/**
+ * The way in: a raw listener, what is looked at before TLS, a bounded number of TLS handshakes at once.
+ *
+ *   accept ──► PROXY header ──► address limits ──► ClientHello ──► gate ──► TLS handshake ──► established()
+ *      │            │                 │                │            │             └──► failed()
+ *      └────────────┴─────────────────┴────────────────┴────────────┴──► refused(): reset at once
+ *
+ * No half-open connection leaves it. Accepting is never paused: that would fill the backlog with clients that have
+ * given up. The handshake deadline counts from the accept, is absolute, and destroys.
+ */
 export class AcceptorPool {
   readonly #options: AcceptorOptions;
   readonly #gate: AdmissionGate<Handshake>;
@@ -335,7 +272,7 @@ export class AcceptorPool {
       socket.destroy();
       return;
     }
-    const identified = this.#identify(socket);
+    const identified = identifyClient(socket, this.#options.clientAuth, this.#options.identity);
     if ('problem' in identified) {
       this.#fail(handshake, { reason: 'client_certificate', detail: identified.problem });
       return;
@@ -346,25 +283,6 @@ export class AcceptorPool {
     const { connectionId, remoteAddress, remotePort, transport, isHealthCheck, acceptedAtMs } = handshake;
     const peer = { remoteAddress, remotePort, deviceId: identified.deviceId, transport, isHealthCheck };
     this.#handlers.established(connectionId, socket, peer, this.#now() - acceptedAtMs);
-  }
-
-  #identify(socket: TLSSocket): { deviceId: string | undefined } | { problem: string } {
-    const { clientAuth, identity } = this.#options;
-    if (clientAuth === 'none') return { deviceId: undefined };
-    const certificate = socket.getPeerCertificate();
-    if (certificate === null || Object.keys(certificate).length === 0) {
-      return clientAuth === 'optional'
-        ? { deviceId: undefined }
-        : { problem: 'no client certificate was offered' };
-    }
-    if (!socket.authorized)
-      return { problem: `client certificate refused: ${String(socket.authorizationError)}` };
-    // OpenSSL looks at the dates in a full handshake only; a resumed session brings its old verdict along.
-    if (Date.parse(certificate.valid_to) < Date.now()) return { problem: 'client certificate has expired' };
-    const deviceId = identityOf(certificate, identity);
-    return deviceId === undefined
-      ? { problem: `client certificate has no ${identity} to take the device_id from (tls.identity)` }
-      : { deviceId };
   }
 
   #tlsFailed(error: NodeJS.ErrnoException, socket: TLSSocket): void {

@@ -21,7 +21,9 @@ export class PermitLease implements PermitSource {
   readonly #shares: Record<HandshakeKind, TokenBucket>;
   /** Below zero when a permit was used that was not there: a client's session turned out to be no good. */
   readonly #held: Record<HandshakeKind, number> = { full: 0, resumed: 0 };
+  /** Since when there has been no answer. */
   #askedAtMs: number | undefined;
+  #lastAskedAtMs = Number.NEGATIVE_INFINITY;
   #isAlone = false;
 
   /** @param rates per second for the machine; 0: no limit */
@@ -65,6 +67,9 @@ export class PermitLease implements PermitSource {
     }
     this.#askedAtMs ??= nowMs;
     this.#isAlone = nowMs - this.#askedAtMs > SILENCE_MS;
+    // What a stopped supervisor does not read piles up here.
+    if (this.#isAlone && nowMs - this.#lastAskedAtMs < SILENCE_MS) return undefined;
+    this.#lastAskedAtMs = nowMs;
     return wanted;
   }
 

@@ -9,14 +9,24 @@ const CHECK_MS = 5_000;
  */
 export class TicketRotation {
   readonly #secret: string;
+  readonly #trusted: string;
   readonly #wallClock: () => number;
   readonly #apply: (keys: Buffer) => void;
   readonly #timer: NodeJS.Timeout;
   #day: string;
 
-  /** @param apply told of the keys of each new day; those of the first are `keys` */
-  constructor(secret: string, apply: (keys: Buffer) => void, wallClock: () => number = Date.now) {
+  /**
+   * @param trusted authorities that client certificates are verified against
+   * @param apply told of the keys of each new day; those of the first are `keys`
+   */
+  constructor(
+    secret: string,
+    trusted: string,
+    apply: (keys: Buffer) => void,
+    wallClock: () => number = Date.now,
+  ) {
     this.#secret = secret;
+    this.#trusted = trusted;
     this.#apply = apply;
     this.#wallClock = wallClock;
     this.#day = utcDay(wallClock());
@@ -25,7 +35,7 @@ export class TicketRotation {
   }
 
   get keys(): Buffer {
-    return ticketKeysOf(this.#secret, this.#day);
+    return ticketKeysOf(this.#secret, this.#day, this.#trusted);
   }
 
   check(): void {

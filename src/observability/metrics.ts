@@ -7,7 +7,7 @@ import {
   type MetricObjectWithValues,
   Registry,
 } from 'prom-client';
-import { REFUSAL_REASONS } from '../acceptor/acceptor-pool.ts';
+import { REFUSAL_REASONS } from '../acceptor/acceptor-options.ts';
 import { HANDSHAKE_KINDS, type HandshakeKind } from '../acceptor/client-hello.ts';
 import type { LinkName } from '../broker/broker-link.ts';
 import { CLOSE_REASONS, type CloseReason } from '../endpoint/lifecycle.ts';

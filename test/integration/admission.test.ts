@@ -83,6 +83,25 @@ describe('handshake slots', () => {
   });
 });
 
+test('of too many silent clients those go that were silent longest, and a device gets in', async () => {
+  const env = { OWSLA_LISTEN_ACCEPT_QUEUE: '3' };
+  await using gateway = await GatewayProcess.start({ env });
+  const worker = (await gateway.readiness()).workers[0]!.pid;
+  const atRest = openSockets(worker);
+  const silent: RawClient[] = [];
+  // One that is young may yet say something.
+  await eventually('some have gone', async () => {
+    silent.push(await RawClient.connect(gateway.port));
+    return (await refusedFor(gateway, 'no_hello')) >= 5;
+  });
+  expect(await within('reset of the first', silent[0]!.closed)).toBe('ECONNRESET');
+  using device = await Device.connect(gateway.port);
+  expect(device.socket.authorized).toBe(true);
+  await device.close();
+  for (const client of silent) client.socket.destroy();
+  await eventually('no descriptor is left', () => openSockets(worker) === atRest);
+});
+
 test.each([1, 4])('a fixed rate holds for the machine: %d workers', async (workers) => {
   const RATE = 20;
   const env = { OWSLA_ADMISSION_FULL_RATE: String(RATE), OWSLA_ADMISSION_MAX_WAIT_MS: '500' };
