@@ -1,6 +1,7 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket, type Server as TlsServer } from 'node:tls';
 import type { Ending } from '../endpoint/lifecycle.ts';
+import { unmapped } from '../util/networks.ts';
 import { TimingWheel } from '../util/timing-wheel.ts';
 import type { AcceptorHandlers, AcceptorOptions, RefusalReason } from './acceptor-options.ts';
 import { addressGroup } from './address-group.ts';
@@ -206,11 +207,13 @@ export class AcceptorPool {
   #headerRead(handshake: Handshake, source: { address: string; port: number } | undefined): boolean {
     const { handshakeTimeoutMs } = this.#options;
     this.#deadlines.arm(handshake, handshake.acceptedAtMs + handshakeTimeoutMs);
-    if (source === undefined) {
+    const { remoteAddress, remotePort } = handshake;
+    // HAProxy's checks with version 1 name its own end where others say UNKNOWN.
+    const isItself = source?.port === remotePort && source.address === unmapped(remoteAddress);
+    if (source === undefined || isItself) {
       handshake.isHealthCheck = true;
       return true;
     }
-    const { remoteAddress, remotePort } = handshake;
     handshake.transport = { remoteAddress, remotePort };
     handshake.remoteAddress = source.address;
     handshake.remotePort = source.port;
