@@ -1,9 +1,10 @@
 import { inject } from 'vitest';
 import { Ledger, type LedgerReport, SessionAudit } from '../../src/dev/ledger.ts';
+import { ownerOf } from '../../src/registry/connection-id.ts';
 import { connectFleet, Device } from './device.ts';
 import { eventually } from './eventually.ts';
 import type { GatewayProcess } from './gateway-process.ts';
-import { LedgerBackend, type ReplyRoute } from './ledger-backend.ts';
+import { LedgerBackend, type ReplyRoute, type StrayUndelivered } from './ledger-backend.ts';
 
 export interface TrafficOptions {
   /** Default: 200. */
@@ -17,6 +18,8 @@ export interface TrafficOptions {
   replies?: ReplyRoute;
   /** A device whose connection is dropped comes back. Default: true. */
   reconnect?: boolean;
+  /** Takes what is undelivered and was not published by the backend of this traffic. */
+  strayUndelivered?: StrayUndelivered;
 }
 
 const TICK_MS = 20;
@@ -28,13 +31,15 @@ const TICK_MS = 20;
 export class Traffic {
   readonly ledger = new Ledger();
   readonly devices: TrafficDevice[];
-  readonly #backend: LedgerBackend;
+  #backend: LedgerBackend;
+  readonly #newBackend: () => LedgerBackend;
   readonly #timer: NodeJS.Timeout;
 
   /** Resolves once every device has had its first reply. */
   static async start(gateway: GatewayProcess, options: TrafficOptions = {}): Promise<Traffic> {
-    const sockets = await connectFleet(gateway.port, options.devices ?? 200);
-    const devices = sockets.map((socket, n) => new TrafficDevice(`d${n}`, gateway.port, socket, options));
+    const { host } = gateway;
+    const sockets = await connectFleet(gateway.port, options.devices ?? 200, { host });
+    const devices = sockets.map((socket, n) => new TrafficDevice(`d${n}`, gateway, socket, options));
     const traffic = new Traffic(gateway, devices, options);
     await eventually('every device gets replies', () => devices.every(({ current }) => current.received > 0));
     return traffic;
@@ -43,7 +48,9 @@ export class Traffic {
   private constructor(gateway: GatewayProcess, devices: TrafficDevice[], options: TrafficOptions) {
     this.devices = devices;
     const { amqpUrls = [inject('amqpUrl')], replies = 'inbox', lineEveryMs = 500 } = options;
-    this.#backend = new LedgerBackend(this.ledger, gateway.names, amqpUrls, replies);
+    this.#newBackend = () =>
+      new LedgerBackend(this.ledger, gateway.names, amqpUrls, replies, options.strayUndelivered);
+    this.#backend = this.#newBackend();
     let due = 0;
     let next = 0;
     this.#timer = setInterval(() => {
@@ -68,6 +75,30 @@ export class Traffic {
   /** Connections that ended although their device had not closed them. */
   get drops(): number {
     return this.sessions.filter(({ dropped }) => dropped).length;
+  }
+
+  /** Latencies of the replies that came since the last call, in milliseconds and ascending. */
+  takeLatencies(devices: readonly TrafficDevice[] = this.devices): number[] {
+    return devices.flatMap(({ latenciesMs }) => latenciesMs.splice(0)).sort((a, b) => a - b);
+  }
+
+  /** Devices by the node that holds them; those only whose lines have come. */
+  devicesByNode(): Map<string, TrafficDevice[]> {
+    const byNode = new Map<string, TrafficDevice[]>();
+    for (const device of this.devices) {
+      const node = ownerOf(this.ledger.connectionIdOf(device.current.session) ?? '');
+      if (node !== undefined) byNode.set(node, [...(byNode.get(node) ?? []), device]);
+    }
+    return byNode;
+  }
+
+  /** The backend takes no more lines until `startBackend`. */
+  async stopBackend(): Promise<void> {
+    await this.#backend.stop();
+  }
+
+  startBackend(): void {
+    this.#backend = this.#newBackend();
   }
 
   /** Waits until so many more lines were taken by the backend and so many more replies received. */
@@ -103,21 +134,21 @@ export class Traffic {
 }
 
 /** A device that keeps a connection, and an audit of each that it has had. */
-class TrafficDevice {
+export class TrafficDevice {
   readonly sessions: SessionAudit[] = [];
   /** Milliseconds between a line and its reply, of the latest replies. */
   readonly latenciesMs: number[] = [];
   readonly #name: string;
-  readonly #port: number;
+  readonly #gateway: GatewayProcess;
   readonly #options: TrafficOptions;
   #device: Device;
   #sentAtMs: number[] = [];
   #stopped = false;
   #disposed = false;
 
-  constructor(name: string, port: number, device: Device, options: TrafficOptions) {
+  constructor(name: string, gateway: GatewayProcess, device: Device, options: TrafficOptions) {
     this.#name = name;
-    this.#port = port;
+    this.#gateway = gateway;
     this.#options = options;
     this.#device = device;
     this.#adopt(device);
@@ -169,7 +200,8 @@ class TrafficDevice {
     while (!this.#stopped) {
       await new Promise((resolve) => setTimeout(resolve, 100 + 400 * Math.random()));
       try {
-        const device = await Device.connect(this.#port);
+        const { host, port } = this.#gateway;
+        const device = await Device.connect(port, { host });
         if (this.#stopped) device[Symbol.dispose]();
         else this.#adopt(device);
         return;
