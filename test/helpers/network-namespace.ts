@@ -29,6 +29,12 @@ export class NetworkNamespace {
     return ['ip', 'netns', 'exec', this.name];
   }
 
+  /** Sets a kernel parameter, such as `net.ipv4.tcp_retries2`, for what is inside. */
+  async sysctl(name: string, value: number): Promise<void> {
+    const file = `/proc/sys/${name.replaceAll('.', '/')}`;
+    await ip('netns', 'exec', this.name, 'sh', '-c', `echo ${value} > ${file}`);
+  }
+
   async addLink(): Promise<NetworkLink> {
     const link = await NetworkLink.create(this.name);
     this.#links.push(link);

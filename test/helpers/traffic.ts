@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { setImmediate as turn } from 'node:timers/promises';
 import { inject } from 'vitest';
 import { Ledger, type LedgerReport, SessionAudit } from '../../src/dev/ledger.ts';
 import { ownerOf } from '../../src/registry/connection-id.ts';
@@ -31,6 +33,7 @@ const TICK_MS = 20;
 export class Traffic {
   readonly ledger = new Ledger();
   readonly devices: TrafficDevice[];
+  readonly #guests: SessionAudit[] = [];
   #backend: LedgerBackend;
   readonly #newBackend: () => LedgerBackend;
   readonly #timer: NodeJS.Timeout;
@@ -59,9 +62,16 @@ export class Traffic {
     }, TICK_MS);
   }
 
-  /** All connections that devices have had. */
+  /** All connections that devices have had, and those of guests. */
   get sessions(): SessionAudit[] {
-    return this.devices.flatMap((device) => device.sessions);
+    return [...this.devices.flatMap((device) => device.sessions), ...this.#guests];
+  }
+
+  /** The audit of a connection that a test keeps by itself. */
+  guest(session: string): SessionAudit {
+    const audit = new SessionAudit(session);
+    this.#guests.push(audit);
+    return audit;
   }
 
   get sent(): number {
@@ -72,9 +82,9 @@ export class Traffic {
     return this.sessions.reduce((sum, { received }) => sum + received, 0);
   }
 
-  /** Connections that ended although their device had not closed them. */
+  /** Connections of the fleet that ended although their device had not closed them. */
   get drops(): number {
-    return this.sessions.filter(({ dropped }) => dropped).length;
+    return this.devices.flatMap((device) => device.sessions).filter(({ dropped }) => dropped).length;
   }
 
   /** Latencies of the replies that came since the last call, in milliseconds and ascending. */
@@ -166,12 +176,38 @@ export class TrafficDevice {
   send(): void {
     const { socket } = this.#device;
     if (this.#stopped || this.current.dropped || !socket.writable || socket.writableNeedDrain) return;
+    this.#write();
+  }
+
+  #write(): void {
     this.#sentAtMs.push(performance.now());
-    socket.write(`${this.current.nextLine(this.#options.lineBytes)}\n`);
+    this.socket.write(`${this.current.nextLine(this.#options.lineBytes)}\n`);
   }
 
   stop(): void {
     this.#stopped = true;
+  }
+
+  /** Sends as many lines as the gateway reads, until `stop`. */
+  async flood(): Promise<void> {
+    const { socket } = this.#device;
+    while (!this.#stopped && socket.writable) {
+      this.#write();
+      // Not all of a turn's time: replies have to be read too.
+      await (socket.writableNeedDrain ? Promise.race([once(socket, 'drain'), this.#device.closed]) : turn());
+    }
+  }
+
+  /** Sends and reads nothing more, but stays connected. */
+  stall(): void {
+    this.#stopped = true;
+    this.socket.pause();
+  }
+
+  /** Closes the connection of a device that does not read: what was on the way to it is nobody's promise. */
+  abandon(): void {
+    this.current.dropped = true;
+    this[Symbol.dispose]();
   }
 
   [Symbol.dispose](): void {
