@@ -44,7 +44,10 @@ const now = () => performance.now();
 
 export class Gateway {
   readonly nodeId: NodeId = randomNodeId();
+  /** This node, and those whose inboxes it has adopted. */
+  readonly #ownNodes = new Set([this.nodeId]);
   readonly #config: Config;
+  readonly #maxConnections: number;
   readonly #metrics: Metrics;
   readonly #log: Logger;
   readonly #registry = new LocalRegistry<Endpoint>();
@@ -65,16 +68,19 @@ export class Gateway {
   #onAllClosed: () => void = () => {};
   #refusalQuietUntilMs = 0;
 
-  /** @param adopted ids of crashed nodes whose inboxes this one empties */
-  constructor(config: Config, files: LoadedFiles, adopted: readonly NodeId[], metrics: Metrics, log: Logger) {
+  constructor(config: Config, files: LoadedFiles, metrics: Metrics, log: Logger) {
     this.#config = config;
     this.#metrics = metrics;
     this.#log = log.child({ node: this.nodeId });
+    this.#maxConnections = Math.min(
+      config.listen.maxConnections || Number.POSITIVE_INFINITY,
+      connectionsWithinDescriptorLimit(),
+    );
     this.#deadlines = new TimingWheel(WHEEL_TICK_MS, WHEEL_SLOTS, now(), (endpoint, nowMs) =>
       endpoint.deadlinePassed(nowMs),
     );
     this.#sweep = setInterval(() => this.#everyTick(), WHEEL_TICK_MS);
-    this.#broker = this.#createBroker(files, adopted);
+    this.#broker = this.#createBroker(files);
     this.#host = this.#createHost();
     this.#acceptors = this.#createAcceptors(files);
     metrics.observe({
@@ -95,6 +101,12 @@ export class Gateway {
     this.#broker.events.publish(this.#events.node('node.up'));
   }
 
+  /** Gives the replies in the inbox of a node that is gone their fate, and those in the shared queue too. */
+  adopt(node: NodeId): void {
+    this.#ownNodes.add(node);
+    this.#broker.adopt(node);
+  }
+
   /**
    * Accepts devices; returns the port.
    * @throws the listen error of the system
@@ -113,10 +125,11 @@ export class Gateway {
     const paused = [...this.#paused];
     const states = await peerStates(port);
     if (states === undefined) return;
+    const mayWait = this.#alive.size < this.#maxConnections * CROWDED;
     for (const endpoint of paused) {
       const { remoteAddress, remotePort } = endpoint.peer;
       if (this.#paused.has(endpoint))
-        endpoint.peerSeen(states.get(remoteEndOf(remoteAddress, remotePort)) ?? 'gone');
+        endpoint.peerSeen(states.get(remoteEndOf(remoteAddress, remotePort)) ?? 'gone', mayWait);
     }
   }
 
@@ -127,9 +140,9 @@ export class Gateway {
   async drain(): Promise<DrainResult> {
     const { timeoutMs } = this.#config.shutdown;
     const deadline = new Promise<'late'>((resolve) => setTimeout(resolve, timeoutMs, 'late').unref());
-    this.#acceptors.close();
-    await Promise.race([this.#closeConnections().then(() => this.#settle()), deadline]);
-    const { unconfirmedFrames } = this.#broker.producer;
+    await Promise.race([this.#close(), deadline]);
+    let { unconfirmedFrames } = this.#broker.producer;
+    for (const endpoint of this.#alive) unconfirmedFrames += endpoint.abandonFrames();
     clearInterval(this.#sweep);
     clearInterval(this.#pausedPeerCheck);
     await Promise.race([this.#broker.stop(), deadline]);
@@ -156,6 +169,12 @@ export class Gateway {
       freed += lane.held;
       lane.letGo();
     }
+  }
+
+  async #close(): Promise<void> {
+    await this.#acceptors.close();
+    await this.#closeConnections();
+    await this.#settle();
   }
 
   async #settle(): Promise<void> {
@@ -280,10 +299,7 @@ export class Gateway {
         host: listen.host,
         port: listen.port,
         backlog: listen.backlog,
-        maxConnections: Math.min(
-          listen.maxConnections || Number.POSITIVE_INFINITY,
-          connectionsWithinDescriptorLimit(),
-        ),
+        maxConnections: this.#maxConnections,
         handshakeTimeoutMs: tls.handshakeTimeoutMs,
         keepAliveMs: endpoint.keepAliveMs,
         minVersion: tls.minVersion,
@@ -307,7 +323,7 @@ export class Gateway {
     );
   }
 
-  #createBroker(files: LoadedFiles, adopted: readonly NodeId[]): Broker {
+  #createBroker(files: LoadedFiles): Broker {
     const { amqp, reply, readiness } = this.#config;
     const names = {
       fromDevice: shardQueues(amqp.fromDevice, amqp.shards),
@@ -334,7 +350,6 @@ export class Gateway {
         inboxPrefix: amqp.inboxPrefix,
         producer: amqp,
         consumers: amqp.consumers,
-        adopted,
         prefetch: amqp.prefetch,
         forwardGraceMs: reply.forwardGraceMs,
         roundTrip: readiness,
@@ -347,12 +362,14 @@ export class Gateway {
       this.#metrics,
       this.#log,
     );
-    router = new Router(new Set([this.nodeId, ...adopted]), this.#registry, broker.forwarder);
+    router = new Router(this.#ownNodes, this.#registry, broker.forwarder);
     return broker;
   }
 }
 
 const CLOSE_TICK_MS = 20;
+/** Share of `maxConnections` from which those whose peer has closed have to make room. */
+const CROWDED = 0.9;
 const REFUSAL_QUIET_MS = 10_000;
 
 /** Half to one and a half, so that nodes that drain together do not tick together. */
