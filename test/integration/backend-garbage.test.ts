@@ -128,4 +128,4 @@ it('garbage from a backend has a named fate each, and disturbs nobody', async ()
   expect(traffic.drops).toBe(0);
   expect(await gateway.workers()).toEqual(workers);
   expect(gateway.stderr).toBe('');
-});
+}, 240_000);
