@@ -1,7 +1,7 @@
-import { expect, it } from 'vitest';
+import { expect, it, onTestFailed } from 'vitest';
 import { eventually, within } from '../helpers/eventually.ts';
 import { GatewayProcess } from '../helpers/gateway-process.ts';
-import { processesLeft } from '../helpers/processes.ts';
+import { processesLeft, processesMentioning } from '../helpers/processes.ts';
 import { Traffic } from '../helpers/traffic.ts';
 
 it.each([
@@ -19,6 +19,11 @@ it.each([
     await using traffic = await Traffic.start(gateway);
     await traffic.flows();
     const first = traffic.sessions;
+    const workers = [...(await gateway.workers()).values()];
+    onTestFailed(() => {
+      const left = processesMentioning(gateway.names.fromDevice).map((line) => Number.parseInt(line, 10));
+      for (const pid of workers) if (left.includes(pid)) process.kill(pid, 'SIGKILL');
+    });
 
     for (const pid of await victims(gateway)) process.kill(pid, 'SIGKILL');
     await within('the end of all its processes', gateway.exited);
