@@ -30,6 +30,7 @@ export class Traffic {
   readonly devices: TrafficDevice[];
   readonly #backend: LedgerBackend;
   readonly #timer: NodeJS.Timeout;
+  #lineEveryMs: number;
 
   /** Resolves once every device has had its first reply. */
   static async start(gateway: GatewayProcess, options: TrafficOptions = {}): Promise<Traffic> {
@@ -42,14 +43,20 @@ export class Traffic {
 
   private constructor(gateway: GatewayProcess, devices: TrafficDevice[], options: TrafficOptions) {
     this.devices = devices;
-    const { amqpUrls = [inject('amqpUrl')], replies = 'inbox', lineEveryMs = 500 } = options;
+    const { amqpUrls = [inject('amqpUrl')], replies = 'inbox' } = options;
+    this.#lineEveryMs = options.lineEveryMs ?? 500;
     this.#backend = new LedgerBackend(this.ledger, gateway.names, amqpUrls, replies);
     let due = 0;
     let next = 0;
     this.#timer = setInterval(() => {
-      for (due += (devices.length * TICK_MS) / lineEveryMs; due >= 1; due--)
+      for (due += (devices.length * TICK_MS) / this.#lineEveryMs; due >= 1; due--)
         devices[next++ % devices.length]!.send();
     }, TICK_MS);
+  }
+
+  /** From now on, each device sends a line this often. */
+  pace(lineEveryMs: number): void {
+    this.#lineEveryMs = lineEveryMs;
   }
 
   /** All connections that devices have had. */
