@@ -28,7 +28,7 @@ const TICK_MS = 20;
 export class Traffic {
   readonly ledger = new Ledger();
   readonly devices: TrafficDevice[];
-  readonly #backend: LedgerBackend;
+  readonly backend: LedgerBackend;
   readonly #timer: NodeJS.Timeout;
   #lineEveryMs: number;
 
@@ -45,7 +45,7 @@ export class Traffic {
     this.devices = devices;
     const { amqpUrls = [inject('amqpUrl')], replies = 'inbox' } = options;
     this.#lineEveryMs = options.lineEveryMs ?? 500;
-    this.#backend = new LedgerBackend(this.ledger, gateway.names, amqpUrls, replies);
+    this.backend = new LedgerBackend(this.ledger, gateway.names, amqpUrls, replies);
     let due = 0;
     let next = 0;
     this.#timer = setInterval(() => {
@@ -105,7 +105,7 @@ export class Traffic {
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#timer);
     for (const device of this.devices) device[Symbol.dispose]();
-    await this.#backend.stop();
+    await this.backend.stop();
   }
 }
 
