@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import { maskUrl } from '../config/mask.ts';
 import type { Backoff } from '../util/backoff.ts';
 import { BrokerError, messageOf } from './broker-error.ts';
+import { ignoreLateFrames } from './late-frames.ts';
 
 /**
  * One AMQP connection that comes back by itself. A node has three, because a broker in a memory alarm stops
@@ -153,6 +154,7 @@ export class BrokerLink {
   /** Announces the connection and returns when it has ended. */
   async #serve(model: ChannelModel, url: string): Promise<void> {
     corkEachTurn(socketOf(model));
+    ignoreLateFrames(model);
     let failure: Error | undefined;
     const ended = new Promise<void>((resolve) => {
       model.on('close', (error) => {
