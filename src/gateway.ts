@@ -18,6 +18,8 @@ import type { Metrics } from './observability/metrics.ts';
 import { ConnectionIdFactory, type NodeId, randomNodeId } from './registry/connection-id.ts';
 import { LocalRegistry } from './registry/registry.ts';
 import { Router } from './registry/router.ts';
+import { Burst } from './util/burst.ts';
+import { collectGarbage } from './util/collect-garbage.ts';
 import { TimingWheel } from './util/timing-wheel.ts';
 
 /**
@@ -40,11 +42,18 @@ export interface DrainResult {
 
 const WHEEL_TICK_MS = 250;
 const WHEEL_SLOTS = 2_048;
+/** After a storm of so many connections that came or went, memory is given back once few do for a while. */
+const STORM_CONNECTIONS = 1_000;
+const CALM_CONNECTIONS_PER_S = 20;
+const CALM_FOR_MS = 5_000;
 const now = () => performance.now();
 
 export class Gateway {
   readonly nodeId: NodeId = randomNodeId();
+  /** This node, and those whose inboxes it has adopted. */
+  readonly #ownNodes = new Set([this.nodeId]);
   readonly #config: Config;
+  readonly #maxConnections: number;
   readonly #metrics: Metrics;
   readonly #log: Logger;
   readonly #registry = new LocalRegistry<Endpoint>();
@@ -61,20 +70,22 @@ export class Gateway {
   readonly #paused = new Set<Endpoint>();
   /** Those with replies that are not settled. */
   readonly #holding = new Set<ReplyLane>();
+  /** Connections that come and go. */
+  readonly #churn = new Burst(STORM_CONNECTIONS, CALM_CONNECTIONS_PER_S, CALM_FOR_MS, now());
   #pausedPeerCheck: NodeJS.Timeout | undefined;
   #onAllClosed: () => void = () => {};
   #refusalQuietUntilMs = 0;
 
-  /** @param adopted ids of crashed nodes whose inboxes this one empties */
-  constructor(config: Config, files: LoadedFiles, adopted: readonly NodeId[], metrics: Metrics, log: Logger) {
+  constructor(config: Config, files: LoadedFiles, metrics: Metrics, log: Logger) {
     this.#config = config;
     this.#metrics = metrics;
     this.#log = log.child({ node: this.nodeId });
+    this.#maxConnections = config.listen.maxConnections || connectionsWithinDescriptorLimit();
     this.#deadlines = new TimingWheel(WHEEL_TICK_MS, WHEEL_SLOTS, now(), (endpoint, nowMs) =>
       endpoint.deadlinePassed(nowMs),
     );
     this.#sweep = setInterval(() => this.#everyTick(), WHEEL_TICK_MS);
-    this.#broker = this.#createBroker(files, adopted);
+    this.#broker = this.#createBroker(files);
     this.#host = this.#createHost();
     this.#acceptors = this.#createAcceptors(files);
     metrics.observe({
@@ -95,6 +106,12 @@ export class Gateway {
     this.#broker.events.publish(this.#events.node('node.up'));
   }
 
+  /** Gives the replies in the inbox of a node that is gone their fate, and those in the shared queue too. */
+  adopt(node: NodeId): void {
+    this.#ownNodes.add(node);
+    this.#broker.adopt(node);
+  }
+
   /**
    * Accepts devices; returns the port.
    * @throws the listen error of the system
@@ -113,10 +130,11 @@ export class Gateway {
     const paused = [...this.#paused];
     const states = await peerStates(port);
     if (states === undefined) return;
+    const mayWait = this.#alive.size < this.#maxConnections * CROWDED;
     for (const endpoint of paused) {
       const { remoteAddress, remotePort } = endpoint.peer;
       if (this.#paused.has(endpoint))
-        endpoint.peerSeen(states.get(remoteEndOf(remoteAddress, remotePort)) ?? 'gone');
+        endpoint.peerSeen(states.get(remoteEndOf(remoteAddress, remotePort)) ?? 'gone', mayWait);
     }
   }
 
@@ -127,8 +145,7 @@ export class Gateway {
   async drain(): Promise<DrainResult> {
     const { timeoutMs } = this.#config.shutdown;
     const deadline = new Promise<'late'>((resolve) => setTimeout(resolve, timeoutMs, 'late').unref());
-    this.#acceptors.close();
-    await Promise.race([this.#closeConnections().then(() => this.#settle()), deadline]);
+    await Promise.race([this.#close(), deadline]);
     let { unconfirmedFrames } = this.#broker.producer;
     for (const endpoint of this.#alive) unconfirmedFrames += endpoint.abandonFrames();
     clearInterval(this.#sweep);
@@ -139,6 +156,7 @@ export class Gateway {
 
   #everyTick(): void {
     this.#deadlines.sweep(now());
+    if (this.#churn.isOver(now())) collectGarbage();
     const excess = this.#broker.congestion();
     if (excess > 0) this.#relieve(excess);
   }
@@ -157,6 +175,12 @@ export class Gateway {
       freed += lane.held;
       lane.letGo();
     }
+  }
+
+  async #close(): Promise<void> {
+    await this.#acceptors.close();
+    await this.#closeConnections();
+    await this.#settle();
   }
 
   async #settle(): Promise<void> {
@@ -192,6 +216,7 @@ export class Gateway {
     this.#metrics.handshakeSucceeded(handshakeMs, resumed);
     const endpoint = new Endpoint(this.#host, connectionId, socket, peer);
     this.#alive.add(endpoint);
+    this.#churn.add();
     this.#registry.register(endpoint);
     const tls = { protocol: socket.getProtocol(), cipher: socket.getCipher().name, resumed };
     this.#broker.events.publish(this.#events.opened(endpoint, tls));
@@ -220,6 +245,7 @@ export class Gateway {
     this.#metrics.connectionClosed(ending.reason);
     this.#broker.events.publish(this.#events.closed(endpoint, ending, durationMs));
     this.#alive.delete(endpoint);
+    this.#churn.add();
     if (this.#alive.size === 0) this.#onAllClosed();
     if (!this.#log.isLevelEnabled('debug')) return;
     const { connectionId, peer, framesReceived, framesSent } = endpoint;
@@ -281,7 +307,7 @@ export class Gateway {
         host: listen.host,
         port: listen.port,
         backlog: listen.backlog,
-        maxConnections: listen.maxConnections || connectionsWithinDescriptorLimit(),
+        maxConnections: this.#maxConnections,
         handshakeTimeoutMs: tls.handshakeTimeoutMs,
         keepAliveMs: endpoint.keepAliveMs,
         minVersion: tls.minVersion,
@@ -305,7 +331,7 @@ export class Gateway {
     );
   }
 
-  #createBroker(files: LoadedFiles, adopted: readonly NodeId[]): Broker {
+  #createBroker(files: LoadedFiles): Broker {
     const { amqp, reply, readiness } = this.#config;
     const names = {
       fromDevice: shardQueues(amqp.fromDevice, amqp.shards),
@@ -332,7 +358,6 @@ export class Gateway {
         inboxPrefix: amqp.inboxPrefix,
         producer: amqp,
         consumers: amqp.consumers,
-        adopted,
         prefetch: amqp.prefetch,
         forwardGraceMs: reply.forwardGraceMs,
         roundTrip: readiness,
@@ -345,12 +370,14 @@ export class Gateway {
       this.#metrics,
       this.#log,
     );
-    router = new Router(new Set([this.nodeId, ...adopted]), this.#registry, broker.forwarder);
+    router = new Router(this.#ownNodes, this.#registry, broker.forwarder);
     return broker;
   }
 }
 
 const CLOSE_TICK_MS = 20;
+/** Share of `maxConnections` from which those whose peer has closed have to make room. */
+const CROWDED = 0.9;
 const REFUSAL_QUIET_MS = 10_000;
 
 /** Half to one and a half, so that nodes that drain together do not tick together. */
