@@ -33,10 +33,10 @@ const TICK_MS = 20;
 export class Traffic {
   readonly ledger = new Ledger();
   readonly devices: TrafficDevice[];
+  readonly backend: LedgerBackend;
   readonly #guests: SessionAudit[] = [];
-  #backend: LedgerBackend;
-  readonly #newBackend: () => LedgerBackend;
   readonly #timer: NodeJS.Timeout;
+  #lineEveryMs: number;
 
   /** Resolves once every device has had its first reply. */
   static async start(gateway: GatewayProcess, options: TrafficOptions = {}): Promise<Traffic> {
@@ -50,16 +50,20 @@ export class Traffic {
 
   private constructor(gateway: GatewayProcess, devices: TrafficDevice[], options: TrafficOptions) {
     this.devices = devices;
-    const { amqpUrls = [inject('amqpUrl')], replies = 'inbox', lineEveryMs = 500 } = options;
-    this.#newBackend = () =>
-      new LedgerBackend(this.ledger, gateway.names, amqpUrls, replies, options.strayUndelivered);
-    this.#backend = this.#newBackend();
+    const { amqpUrls = [inject('amqpUrl')], replies = 'inbox', strayUndelivered } = options;
+    this.#lineEveryMs = options.lineEveryMs ?? 500;
+    this.backend = new LedgerBackend(this.ledger, gateway.names, amqpUrls, replies, strayUndelivered);
     let due = 0;
     let next = 0;
     this.#timer = setInterval(() => {
-      for (due += (devices.length * TICK_MS) / lineEveryMs; due >= 1; due--)
+      for (due += (devices.length * TICK_MS) / this.#lineEveryMs; due >= 1; due--)
         devices[next++ % devices.length]!.send();
     }, TICK_MS);
+  }
+
+  /** From now on, each device sends a line this often. */
+  pace(lineEveryMs: number): void {
+    this.#lineEveryMs = lineEveryMs;
   }
 
   /** All connections that devices have had, and those of guests. */
@@ -102,15 +106,6 @@ export class Traffic {
     return byNode;
   }
 
-  /** The backend takes no more lines until `startBackend`. */
-  async stopBackend(): Promise<void> {
-    await this.#backend.stop();
-  }
-
-  startBackend(): void {
-    this.#backend = this.#newBackend();
-  }
-
   /** Waits until so many more lines were taken by the backend and so many more replies received. */
   async flows(count = 500): Promise<void> {
     const [taken, received] = [this.ledger.taken, this.received];
@@ -121,25 +116,28 @@ export class Traffic {
     );
   }
 
-  /** Sends no more, and waits until the backend has all lines and the devices all replies of living sessions. */
-  async settle(timeoutMs = 60_000): Promise<LedgerReport> {
+  /**
+   * Sends no more, and waits until the backend has all lines and the devices all replies of living sessions; with
+   * losses, until each device has the reply to its last line.
+   */
+  async settle({ withLosses = false } = {}): Promise<LedgerReport> {
     clearInterval(this.#timer);
     for (const device of this.devices) device.stop();
     const living = () => this.sessions.filter(({ dropped }) => !dropped);
-    await eventually(
-      'all lines and replies have arrived',
-      () =>
-        living().every(({ session, sent }) => this.ledger.takenOf(session) === sent) &&
-        this.ledger.openReplies(living()) === 0,
-      timeoutMs,
-    ).catch(() => {}); // The report says what is missing.
+    const allIsIn = () =>
+      living().every(({ session, sent }) => this.ledger.takenOf(session) === sent) &&
+      this.ledger.openReplies(living()) === 0;
+    const lastIsIn = () => living().every(({ sent, nextReply }) => nextReply === sent);
+    await eventually('all lines and replies have arrived', withLosses ? lastIsIn : allIsIn, 60_000).catch(
+      () => {},
+    ); // The report says what is missing.
     return this.ledger.report(this.sessions);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#timer);
     for (const device of this.devices) device[Symbol.dispose]();
-    await this.#backend.stop();
+    await this.backend.stop();
   }
 }
 
@@ -172,16 +170,20 @@ export class TrafficDevice {
     return this.#device.socket;
   }
 
-  /** Sends its next line, unless it has to wait: for a connection, or because the gateway reads no more. */
-  send(): void {
+  /** Sends its next lines in one write, unless it has to wait: for a connection, or because the gateway reads no more. */
+  send(lines = 1): void {
     const { socket } = this.#device;
     if (this.#stopped || this.current.dropped || !socket.writable || socket.writableNeedDrain) return;
-    this.#write();
+    this.#write(lines);
   }
 
-  #write(): void {
-    this.#sentAtMs.push(performance.now());
-    this.socket.write(`${this.current.nextLine(this.#options.lineBytes)}\n`);
+  #write(lines: number): void {
+    let text = '';
+    for (let i = 0; i < lines; i++) {
+      this.#sentAtMs.push(performance.now());
+      text += `${this.current.nextLine(this.#options.lineBytes)}\n`;
+    }
+    this.socket.write(text);
   }
 
   stop(): void {
@@ -192,7 +194,7 @@ export class TrafficDevice {
   async flood(): Promise<void> {
     const { socket } = this.#device;
     while (!this.#stopped && socket.writable) {
-      this.#write();
+      this.#write(1);
       // Not all of a turn's time: replies have to be read too.
       await (socket.writableNeedDrain ? Promise.race([once(socket, 'drain'), this.#device.closed]) : turn());
     }

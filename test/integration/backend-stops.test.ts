@@ -21,7 +21,7 @@ it.each(['classic', 'quorum'])(
     const memory = () => pids.reduce((bytes, pid) => bytes + residentBytes(pid), 0);
     const memoryBefore = memory();
 
-    await traffic.stopBackend();
+    await traffic.backend.pause();
     let mostUnconfirmed = 0;
     await eventually('the queue grows', async () => {
       mostUnconfirmed = Math.max(mostUnconfirmed, await gateway.metric('owsla_unconfirmed_frames'));
@@ -33,7 +33,7 @@ it.each(['classic', 'quorum'])(
     expect(await gateway.readiness()).toMatchObject({ ready: true });
     expect(traffic.drops).toBe(0);
 
-    traffic.startBackend();
+    traffic.backend.resume();
     const report = await traffic.settle();
     expect(report.violations).toEqual([]);
     expect(report).toMatchObject({ lines: { lost: 0, unmarked: 0, misordered: 0 }, replies: { lost: 0 } });
