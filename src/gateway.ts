@@ -21,6 +21,8 @@ import type { Metrics } from './observability/metrics.ts';
 import { ConnectionIdFactory, type NodeId, randomNodeId } from './registry/connection-id.ts';
 import { LocalRegistry } from './registry/registry.ts';
 import { Router } from './registry/router.ts';
+import { Burst } from './util/burst.ts';
+import { collectGarbage } from './util/collect-garbage.ts';
 import { Networks } from './util/networks.ts';
 import { TimingWheel } from './util/timing-wheel.ts';
 
@@ -53,6 +55,10 @@ export interface DrainResult {
 
 const WHEEL_TICK_MS = 250;
 const WHEEL_SLOTS = 2_048;
+/** After a storm of so many connections that came or went, memory is given back once few do for a while. */
+const STORM_CONNECTIONS = 1_000;
+const CALM_CONNECTIONS_PER_S = 20;
+const CALM_FOR_MS = 5_000;
 const now = () => performance.now();
 
 export class Gateway {
@@ -80,6 +86,8 @@ export class Gateway {
   readonly #paused = new Set<Endpoint>();
   /** Those with replies that are not settled. */
   readonly #holding = new Set<ReplyLane>();
+  /** Connections that come and go. */
+  readonly #churn = new Burst(STORM_CONNECTIONS, CALM_CONNECTIONS_PER_S, CALM_FOR_MS, now());
   #pausedPeerCheck: NodeJS.Timeout | undefined;
   #onAllClosed: () => void = () => {};
   /** Refusals since the last line about them, by reason, and when the next line is due. */
@@ -90,7 +98,10 @@ export class Gateway {
     this.#config = config;
     this.#metrics = metrics;
     this.#log = log.child({ node: this.nodeId });
-    this.#maxConnections = config.listen.maxConnections || connectionsWithinDescriptorLimit();
+    this.#maxConnections = Math.min(
+      config.listen.maxConnections || Number.POSITIVE_INFINITY,
+      connectionsWithinDescriptorLimit(),
+    );
     this.#deadlines = new TimingWheel(WHEEL_TICK_MS, WHEEL_SLOTS, now(), (endpoint, nowMs) =>
       endpoint.deadlinePassed(nowMs),
     );
@@ -180,6 +191,7 @@ export class Gateway {
 
   #everyTick(): void {
     this.#deadlines.sweep(now());
+    if (this.#churn.isOver(now())) collectGarbage();
     const excess = this.#broker.congestion();
     if (excess > 0) this.#relieve(excess);
   }
@@ -239,6 +251,7 @@ export class Gateway {
     this.#metrics.handshakeSucceeded(handshakeMs, resumed);
     const endpoint = new Endpoint(this.#host, connectionId, socket, peer);
     this.#alive.add(endpoint);
+    this.#churn.add();
     this.#registry.register(endpoint);
     if (peer.isHealthCheck) return;
     const tls = { protocol: socket.getProtocol(), cipher: socket.getCipher().name, resumed };
@@ -281,6 +294,7 @@ export class Gateway {
       this.#broker.events.publish(this.#events.closed(endpoint, ending, durationMs));
     }
     this.#alive.delete(endpoint);
+    this.#churn.add();
     if (this.#alive.size === 0) this.#onAllClosed();
     if (!this.#log.isLevelEnabled('debug')) return;
     const { connectionId, peer, framesReceived, framesSent } = endpoint;
@@ -458,6 +472,7 @@ function endpointLimits({ listen, endpoint, reply, ack }: Config): EndpointLimit
     gapTimeoutMs: reply.gapTimeoutMs,
     onGap: reply.onGap,
     resequencer: reply,
+    maxReplyBytes: reply.maxBytes,
     maxPending: reply.maxPending,
     maxPendingBytes: reply.maxPendingBytes,
     writeTimeoutMs: reply.writeTimeoutMs,
