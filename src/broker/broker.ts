@@ -128,15 +128,14 @@ export class Broker {
   }
 
   /**
-   * By how many replies the fullest consumer has been over what it may hold ever since the last call; 0: none has.
+   * By how many replies that devices hold up the fullest consumer has been over its limit ever since the last call.
    * Asked at a regular interval. A consumer whose prefetch is stuck takes no replies for anybody.
    */
   congestion(): number {
     const limit = this.#prefetch * CONGESTED_ABOVE;
     let most = 0;
-    for (const consumer of this.#consumers) most = Math.max(most, consumer.takeLeastOpen());
-    // While nothing can be forwarded, that may be what fills it; no device is to pay for it.
-    return this.forwarder.takes ? Math.max(0, most - limit) : 0;
+    for (const consumer of this.#consumers) most = Math.max(most, consumer.takeLeastHeld());
+    return Math.max(0, most - limit);
   }
 
   /** Takes no more replies; those received are settled by whoever holds them. */

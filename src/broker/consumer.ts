@@ -46,9 +46,9 @@ export class Consumer {
     return this.#keeper.isUp;
   }
 
-  /** The fewest open deliveries since the last call; a prefetch that turns over falls low now and then. */
-  takeLeastOpen(): number {
-    return this.#session?.takeLeastOpen() ?? 0;
+  /** The fewest deliveries held by devices since the last call; a prefetch that turns over falls low now and then. */
+  takeLeastHeld(): number {
+    return this.#session?.takeLeastHeld() ?? 0;
   }
 
   /** Takes no more deliveries; those received can still be settled. */
@@ -92,34 +92,48 @@ export class Consumer {
 export class ConsumerSession {
   readonly channel: Channel;
   readonly #tracker = new AckTracker();
-  #leastOpen = 0;
+  /** Open deliveries that wait for the broker, not for a device. */
+  #handedOver = 0;
+  #leastHeld = 0;
   #flushScheduled = false;
 
   constructor(channel: Channel) {
     this.channel = channel;
   }
 
-  takeLeastOpen(): number {
-    const least = this.#leastOpen;
-    this.#leastOpen = this.#tracker.openCount;
+  takeLeastHeld(): number {
+    const least = this.#leastHeld;
+    this.#leastHeld = this.#held;
     return least;
+  }
+
+  get #held(): number {
+    return this.#tracker.openCount - this.#handedOver;
   }
 
   delivered(deliveryTag: number): void {
     this.#tracker.delivered(deliveryTag);
   }
 
+  /** A delivery has left its device's hands, and is not settled yet. */
+  handedOver(): void {
+    this.#handedOver++;
+    this.#leastHeld = Math.min(this.#leastHeld, this.#held);
+  }
+
   /** Acknowledges the delivery at the end of this turn, together with others. */
-  settled(deliveryTag: number): void {
+  settled(deliveryTag: number, wasHandedOver = false): void {
+    if (wasHandedOver) this.#handedOver--;
     this.#tracker.settled(deliveryTag);
-    this.#leastOpen = Math.min(this.#leastOpen, this.#tracker.openCount);
+    this.#leastHeld = Math.min(this.#leastHeld, this.#held);
     if (this.#flushScheduled) return;
     this.#flushScheduled = true;
     setImmediate(() => this.flush());
   }
 
   /** Returns the delivery to its queue, for any consumer to take. */
-  givenBack(deliveryTag: number): void {
+  givenBack(deliveryTag: number, wasHandedOver: boolean): void {
+    if (wasHandedOver) this.#handedOver--;
     this.#tracker.givenBack(deliveryTag);
     try {
       this.channel.nack({ fields: { deliveryTag } } as ConsumeMessage, false, true);

@@ -26,6 +26,7 @@ export class Delivery implements Reply {
   readonly #undelivered: UndeliveredSink;
   readonly #observer: SettledObserver;
   #detached = false;
+  #handedOver = false;
 
   constructor(
     message: ConsumeMessage,
@@ -68,7 +69,17 @@ export class Delivery implements Reply {
       this.#observer.receiptDue(this, outcome, detail);
     }
     if (outcome === 'delivered' || outcome === 'duplicate') this.acknowledge();
-    else this.#undelivered.record(this, outcome, detail);
+    else {
+      this.handOver();
+      this.#undelivered.record(this, outcome, detail);
+    }
+  }
+
+  /** From here on it waits for the broker alone, and no device holds it up. */
+  handOver(): void {
+    if (this.#handedOver) return;
+    this.#handedOver = true;
+    this.#session.handedOver();
   }
 
   /** Another node has it. */
@@ -84,10 +95,10 @@ export class Delivery implements Reply {
 
   /** Leaves it to whoever takes it next from its queue. */
   giveBack(): void {
-    this.#session.givenBack(this.message.fields.deliveryTag);
+    this.#session.givenBack(this.message.fields.deliveryTag, this.#handedOver);
   }
 
   acknowledge(): void {
-    this.#session.settled(this.message.fields.deliveryTag);
+    this.#session.settled(this.message.fields.deliveryTag, this.#handedOver);
   }
 }

@@ -309,10 +309,10 @@ const reply = z.strictObject({
     'Largest reply; a longer one goes to undelivered as bad_body. A consumer takes up to prefetch replies of any size into memory: max_message_size of the broker bounds what a backend can publish.',
   ),
   maxParked: count(
-    256,
+    128,
     1,
     100_000,
-    'Early replies one connection may park; one more goes to undelivered as reorder_overflow.',
+    'Early replies one connection may park; one more goes to undelivered as reorder_overflow. Keep it below three quarters of amqp.prefetch, or one connection that waits for a number can stop a consumer.',
   ),
   maxParkedBytes: sizeBytes(1_048_576, 'Bytes of early replies one connection may park.'),
   maxAhead: count(

@@ -17,6 +17,8 @@ class FakeDelivery {
 
   detach(): void {}
 
+  handOver(): void {}
+
   giveBack(): void {
     this.fate = 'given back';
   }
