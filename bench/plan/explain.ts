@@ -67,15 +67,13 @@ function whyShards({ fleet, brokerClusters, shards }: Plan): string {
 
 function whyReconnect({ fleet, processes, gatewayReconnectPerS, brokerReconnectPerS }: Plan): string {
   const bounds = [
-    [fleet.reconnectPerS, 'that are offered'],
-    [gatewayReconnectPerS, `that ${formatNumber(processes)} gateway processes take`],
-    [brokerReconnectPerS, 'whose events the broker takes'],
-  ] as const;
-  const [least, ...others] = bounds
-    .filter(([perS]) => Number.isFinite(perS))
-    .toSorted(([a], [b]) => a - b)
-    .map(([perS, what]) => `${formatNumber(perS)} connections/s ${what}`);
-  return `at the ${least}; not at the ${others.join(', the ')}`;
+    ...(Number.isFinite(fleet.reconnectPerS)
+      ? [`${formatNumber(fleet.reconnectPerS)} that are offered`]
+      : []),
+    `${formatNumber(gatewayReconnectPerS)} that ${formatNumber(processes)} gateway processes take`,
+    `${formatNumber(brokerReconnectPerS)} whose events the broker takes`,
+  ];
+  return `connections/s, the least of: ${bounds.join(', ')}`;
 }
 
 function saturation({ resources }: Plan): ExplainedNumber {
