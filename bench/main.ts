@@ -9,6 +9,7 @@ import {
   type Values,
 } from './cli/option-table.ts';
 import { thisMachine } from './machine.ts';
+import { planCommand } from './plan/plan.ts';
 import { Progress } from './progress.ts';
 import { compareCommand } from './report/compare.ts';
 import type { BenchResult } from './report/result.ts';
@@ -47,10 +48,11 @@ async function main(args: readonly string[]): Promise<number> {
     return command === undefined ? 64 : 0;
   }
   if (command === 'compare') return await compareCommand(rest);
+  if (command === 'plan') return await planCommand(rest);
   const scenario = SCENARIOS.find(({ name }) => name === command);
   if (scenario === undefined) {
     const names = SCENARIOS.map(({ name }) => name).join(', ');
-    throw new UsageError(`unknown scenario "${command}"; expected one of ${names}, compare`);
+    throw new UsageError(`unknown scenario "${command}"; expected one of ${names}, compare, plan`);
   }
   if (rest.includes('--help') || rest.includes('-h')) {
     process.stdout.write(scenarioHelp(scenario));
@@ -129,6 +131,7 @@ function mainHelp(): string {
 ${lines.join('\n')}
 
   compare     two results with each other, for CI
+  plan        what a fleet needs, from a result
 
 "npm run bench -- SCENARIO --help" tells the options of one, with units and defaults. See bench/README.md.
 `;

@@ -6,6 +6,7 @@ export class Progress {
   readonly #out: NodeJS.WriteStream;
   readonly #startMs = performance.now();
   readonly #everyMs: number;
+  readonly #status = new Map<string, string>();
   #lastMs = Number.NEGATIVE_INFINITY;
   #isShown = false;
 
@@ -21,18 +22,17 @@ export class Progress {
     this.#out.write(`${this.#stamp()} ${text}\n`);
   }
 
-  /** How it stands; shown now and then. */
-  update(text: () => string): void {
+  /** How one of the things under way stands, or that it is over; shown now and then, all together. */
+  status(of: string, text: string | undefined): void {
+    if (text === undefined) this.#status.delete(of);
+    else this.#status.set(of, text);
     const nowMs = performance.now();
-    if (nowMs - this.#lastMs < this.#everyMs) return;
+    if (nowMs - this.#lastMs < this.#everyMs || this.#status.size === 0) return;
     this.#lastMs = nowMs;
-    if (!this.#out.isTTY) {
-      this.#out.write(`${this.#stamp()} ${text()}\n`);
-      return;
-    }
+    const line = `${this.#stamp()} ${[...this.#status].map(([name, how]) => `${name}: ${how}`).join('  |  ')}`;
     this.#clear();
-    this.#out.write(`${this.#stamp()} ${text()}`.slice(0, (this.#out.columns ?? 80) - 1));
-    this.#isShown = true;
+    this.#out.write(this.#out.isTTY ? line.slice(0, (this.#out.columns ?? 80) - 1) : `${line}\n`);
+    this.#isShown = this.#out.isTTY;
   }
 
   end(): void {

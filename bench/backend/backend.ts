@@ -14,6 +14,8 @@ export class LoadBackend implements AsyncDisposable {
     undelivered: 0,
     reconnects: 0,
   };
+  /** Called several times a second, with new counters. */
+  onCounters: () => void = () => {};
   readonly #child: ChildProcess;
   readonly #ended: Promise<never>;
   #onMessage: (message: FromBackend) => void = () => {};
@@ -31,8 +33,12 @@ export class LoadBackend implements AsyncDisposable {
   private constructor() {
     this.#child = forkOwn('backend/backend-process.ts');
     this.#child.on('message', (message: FromBackend) => {
-      if (message.type === 'counters') this.counters = message.counters;
-      else this.#onMessage(message);
+      if (message.type !== 'counters') {
+        this.#onMessage(message);
+        return;
+      }
+      this.counters = message.counters;
+      this.onCounters();
     });
     this.#ended = new Promise((_, reject) => {
       this.#child.once('exit', (code, signal) =>

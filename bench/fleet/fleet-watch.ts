@@ -69,12 +69,13 @@ export class FleetWatch {
     this.#last = now;
     this.#lastMs = nowMs;
     this.points.push(point);
-    this.#run.progress.update(() => describe(this.#target, point, failures(now)));
+    this.#run.progress.status(this.#target, describe(point, failures(now)));
   }
 
   /** Takes a last look, and hands the series over. */
   end(): void {
     clearInterval(this.#timer);
+    this.#run.progress.status(this.#target, undefined);
     for (const [name, unit, key] of SERIES) {
       const points = this.points.map((point) => [point.second, point[key]] as const);
       if (points.some(([, value]) => value > 0))
@@ -87,8 +88,8 @@ function failures(counters: Counters): number {
   return total(counters.failed) + total(counters.lost);
 }
 
-function describe(target: string, point: FleetPoint, errors: number): string {
-  const parts = [`${target}: ${point.open} open`];
+function describe(point: FleetPoint, errors: number): string {
+  const parts = [`${point.open} open`];
   if (point.connectsPerS > 0)
     parts.push(`${point.connectsPerS.toFixed(0)} connects/s, p99 ${point.handshakeP99Ms.toFixed(1)} ms`);
   if (point.linesPerS > 0) parts.push(`${point.linesPerS.toFixed(0)} lines/s`);

@@ -84,9 +84,9 @@ export class Fleet implements AsyncDisposable {
     await this.#ask({ type: 'send', ratePerS, lineBytes, startEpochMs: soon() });
   }
 
-  /** Lines from all devices, as many as the sockets take, until `quiet`. */
-  async flood(lineBytes: number): Promise<void> {
-    await this.#ask({ type: 'flood', lineBytes });
+  /** Lines from all devices as the sockets take them, until `upTo` have been sent since the start, or `quiet`. */
+  async flood(lineBytes: number, upTo: number): Promise<void> {
+    await this.#ask({ type: 'flood', lineBytes, upTo });
   }
 
   async quiet(): Promise<void> {

@@ -13,7 +13,7 @@ const MOST_CONNECTS_A_TICK = 64;
 const MOST_SENDS_A_TICK = 512;
 /** A flooding device is given more to send while its socket has taken nearly all of what it was given. */
 const FLOOD_BUFFER_BYTES = 16_384;
-const FLOOD_LINES_A_TURN = 64;
+const FLOOD_LINES_A_TURN = 16;
 
 interface Phase {
   readonly name: string;
@@ -31,7 +31,7 @@ class LoadProcess implements CrowdListener {
     | { schedule: Schedule | undefined; left: number; unsettled: number; settled: () => void }
     | undefined;
   #sends: { schedule: Schedule; lineBytes: number; device: number } | undefined;
-  #flood: { lineBytes: number } | undefined;
+  #flood: { lineBytes: number; upTo: number; device: number } | undefined;
   /** Of schedules that are over. */
   #plannedBefore = 0;
 
@@ -82,7 +82,7 @@ class LoadProcess implements CrowdListener {
     const nowMs = performance.now();
     this.#crowd.sweep(nowMs);
     const late = this.#connectDue(nowMs) || this.#sendDue(nowMs);
-    if (this.#flood !== undefined) this.#floodDevices(this.#flood.lineBytes);
+    this.#floodDevices();
     if (late) setImmediate(this.#tick);
     else setTimeout(this.#tick, TICK_MS);
   };
@@ -124,14 +124,19 @@ class LoadProcess implements CrowdListener {
     return sends.schedule.nextMs <= nowMs;
   }
 
-  /** As much as the sockets take: TCP is what holds it back. */
-  #floodDevices(lineBytes: number): void {
-    for (const device of this.#crowd.devices) {
+  /** As much as the sockets take and the harness allows, from each device in turn. */
+  #floodDevices(): void {
+    const flood = this.#flood;
+    if (flood === undefined) return;
+    const { devices, counters } = this.#crowd;
+    for (let turn = 0; turn < devices.length; turn++) {
+      const device = devices[flood.device % devices.length]!;
+      flood.device++;
       for (let i = 0; i < FLOOD_LINES_A_TURN; i++) {
-        const { socket } = device;
-        if (socket === undefined || socket.writableLength > FLOOD_BUFFER_BYTES) break;
-        this.#crowd.counters.linesPlanned++;
-        this.#crowd.send(device, performance.now(), lineBytes);
+        if (counters.linesSent >= flood.upTo) return;
+        if (device.state !== 'open' || device.socket!.writableLength > FLOOD_BUFFER_BYTES) break;
+        counters.linesPlanned++;
+        this.#crowd.send(device, performance.now(), flood.lineBytes);
       }
     }
   }
@@ -143,8 +148,7 @@ class LoadProcess implements CrowdListener {
       case 'send':
         return this.#beginSending(request);
       case 'flood':
-        this.#flood = request;
-        return;
+        return this.#beginFlood(request);
       case 'quiet':
         this.#sends = undefined;
         this.#flood = undefined;
@@ -188,6 +192,11 @@ class LoadProcess implements CrowdListener {
     const limit = Number.POSITIVE_INFINITY;
     const schedule = Schedule.share(startMs, ratePerS, limit, this.#index, this.#processes);
     this.#sends = { schedule, lineBytes, device: 0 };
+  }
+
+  #beginFlood({ lineBytes, upTo }: Extract<Request, { type: 'flood' }>): void {
+    const own = shareOf(upTo, this.#index, this.#processes);
+    this.#flood = { lineBytes, upTo: own, device: this.#flood?.device ?? 0 };
   }
 
   #encodedPhases(): PhaseBooks {

@@ -39,7 +39,8 @@ export type Request =
       readonly lineBytes: number;
       readonly startEpochMs: number;
     }
-  | { readonly type: 'flood'; readonly lineBytes: number }
+  /** Lines as the sockets take them, until so many have been sent since the start. */
+  | { readonly type: 'flood'; readonly lineBytes: number; readonly upTo: number }
   | { readonly type: 'quiet' }
   | { readonly type: 'reconnect'; readonly retry: RetryPolicy }
   | { readonly type: 'phase'; readonly name: string }

@@ -89,12 +89,21 @@ export class LineTraffic {
     await this.fleet.send(ratePerS, this.#options.lineBytes);
   }
 
-  async flood(): Promise<void> {
-    await this.fleet.flood(this.#options.lineBytes);
+  /**
+   * As many lines as the target takes. Kernel buffers would take some hundred thousand more than that, so no more
+   * than `backlog` are on their way to the backend.
+   */
+  async flood(backlog: number): Promise<void> {
+    const allow = () => this.fleet.flood(this.#options.lineBytes, this.backend.counters.taken + backlog);
+    this.backend.onCounters = () => {
+      allow().catch(() => {}); // A load process has ended; whoever waits for the fleet hears of it.
+    };
+    await allow();
   }
 
   /** Sends no more; resolves when nothing is on the way, or when nothing has moved for the time of `--drain`. */
   async settle(): Promise<void> {
+    this.backend.onCounters = () => {};
     let last = '';
     let lastMs = performance.now();
     for (;;) {
@@ -107,9 +116,11 @@ export class LineTraffic {
       const now = [linesSent, replies, taken, published, undelivered, waiting, connecting].join(' ');
       if (now !== last) lastMs = performance.now();
       last = now;
+      this.#run.progress.status('backend', `${taken} lines taken of ${linesSent}, ${unanswered} unanswered`);
       if (performance.now() - lastMs > this.#options.drain * 1_000) break;
       await delay(PAUSE_MS);
     }
+    this.#run.progress.status('backend', undefined);
   }
 
   /** The account of the ledger, entered as figures, and as problems where a promise was broken. */

@@ -19,7 +19,7 @@ import type { Target } from '../target/target.ts';
 import { until } from '../until.ts';
 import { said } from './connect.ts';
 import { LineTraffic } from './line-traffic.ts';
-import { recoveredAt } from './recovery.ts';
+import { recoveredAt, worstP99Ms } from './recovery.ts';
 import { scenario } from './scenario.ts';
 
 /** Admission that lets everybody in at once, which is what `--admission off` means. */
@@ -63,7 +63,7 @@ const options = {
     kind: 'number',
     default: 3,
     min: 1,
-    help: 'It is back when the established p99 is at most so many times the quiet one.',
+    help: 'It is back when the established p99 of a second is at most so many times that of the worst quiet one.',
   },
   admission: {
     kind: 'choice',
@@ -88,7 +88,7 @@ export const stampede = scenario({
   description: `An established population with steady echo traffic; then new devices arrive at a multiple of the measured
 capacity, give attempts up after --connect-timeout and try again; then no more arrive. Goodput is how many of them
 were connected a second during the storm. It came back by itself when, within --calm, the established p99 is good
-again for three seconds and every new device is connected or has given up.`,
+again for most of five seconds and every new device is connected or has given up.`,
   options,
   async run(run, options) {
     const { measured } = run;
@@ -105,9 +105,9 @@ again for three seconds and every new device is connected or has given up.`,
     const stormWatch = new FleetWatch(run, storm, 'storm');
     run.say(`quiet for ${options.quiet} s`);
     await traffic.fleet.phase('quiet');
+    const quietFromS = run.second;
     await delay(options.quiet * 1_000);
-    await traffic.fleet.phase('before');
-    const quietP99Ms = (await bookOf(traffic, 'quiet')).percentileMs('rtt', 99);
+    const quietP99Ms = worstP99Ms(traffic.watch.points, quietFromS, run.second);
 
     run.say(`storm: ${arrivals} new devices in ${options.storm} s, ${options.factor} times the capacity`);
     const harness = new HarnessMeter([...storm.meters(), ...traffic.harnessMeters()]);
@@ -127,18 +127,13 @@ again for three seconds and every new device is connected or has given up.`,
 
     const boundMs = Math.max(LEAST_BOUND_MS, quietP99Ms * options.recoveredFactor);
     const latencyBack = () => recoveredAt(traffic.watch.points, stormEndS, boundMs);
-    const recovered = await until(
-      async () => latencyBack() !== undefined && isSettled(storm, arrivals),
-      options.calm * 1_000,
-    );
+    let settledS: number | undefined;
+    await until(async () => {
+      if (settledS === undefined && (await isSettled(storm, arrivals))) settledS = run.second;
+      return settledS !== undefined && latencyBack() !== undefined;
+    }, options.calm * 1_000);
     await arriving;
-    enterRecovery(run, target, {
-      recovered,
-      stormEndS,
-      latencyBackS: latencyBack(),
-      allBackS: run.second,
-      options,
-    });
+    enterRecovery(run, target, { stormEndS, latencyBackS: latencyBack(), settledS, calmS: options.calm });
     const inAll = storm.counters;
     enterStorm(run, target, inAll.open, total(inAll.failed), inAll.gaveUp, arrivals);
     if (total(inAll.failed) > 0) measured.note(`failed attempts of the storm: ${said(inAll.failed)}`);
@@ -202,20 +197,24 @@ async function lags(traffic: LineTraffic): Promise<[string, number][]> {
 }
 
 interface RecoveryFacts {
-  readonly recovered: boolean;
   readonly stormEndS: number;
+  /** When the established latency was good again. */
   readonly latencyBackS: number | undefined;
-  readonly allBackS: number;
-  readonly options: Options;
+  /** When every new device was connected or had given up. */
+  readonly settledS: number | undefined;
+  readonly calmS: number;
 }
 
 function enterRecovery({ measured }: Run, { name }: Target, facts: RecoveryFacts): void {
-  const { recovered, stormEndS, latencyBackS, allBackS, options } = facts;
-  measured.metric('recovery.alone', '1', recovered ? 1 : 0, name, 'higher');
+  const { stormEndS, latencyBackS, settledS, calmS } = facts;
+  const after = (momentS: number) => Math.max(0, momentS - stormEndS);
+  const alone = latencyBackS !== undefined && settledS !== undefined;
+  measured.metric('recovery.alone', '1', alone ? 1 : 0, name, 'higher');
   if (latencyBackS !== undefined)
-    measured.metric('recovery.latency', 's', Math.max(0, latencyBackS - stormEndS), name, 'lower');
-  if (recovered) measured.metric('recovery.time', 's', allBackS - stormEndS, name, 'lower');
-  else measured.problem(`it did not come back by itself within ${options.calm} s after the storm`);
+    measured.metric('recovery.latency', 's', after(latencyBackS), name, 'lower');
+  if (settledS !== undefined) measured.metric('recovery.connects', 's', after(settledS), name, 'lower');
+  if (alone) measured.metric('recovery.time', 's', after(Math.max(latencyBackS, settledS)), name, 'lower');
+  else measured.problem(`it did not come back by itself within ${calmS} s after the storm`);
 }
 
 function enterStorm(

@@ -14,7 +14,13 @@ const options = {
     kind: 'number',
     default: 0,
     unit: 'lines/s',
-    help: 'Lines a second, open loop; 0: as many as TCP takes, so that the target sets the pace.',
+    help: 'Lines a second, open loop; 0: as many as are taken, so that the target sets the pace.',
+  },
+  backlog: {
+    kind: 'count',
+    default: 20_000,
+    min: 1,
+    help: 'Lines on their way to the backend at most, when the target sets the pace.',
   },
   duration: { kind: 'duration', default: 20, min: 0.1, help: 'Length of the measurement.' },
   ...lineOptions,
@@ -34,7 +40,7 @@ queue hands out only what it has written. In the end every line must have come.`
     const target = await site.startTarget(options.devices);
     const traffic = await LineTraffic.start(run, site, target, options, 'sink');
     run.say(`sending for ${duration} s, after ${warmup} s to warm up`);
-    await (rate > 0 ? traffic.send(rate) : traffic.flood());
+    await (rate > 0 ? traffic.send(rate) : traffic.flood(options.backlog));
     await delay(warmup * 1_000);
     const window = await TrafficWindow.begin(run, site, traffic, 'measured');
     await delay(duration * 1_000);
