@@ -44,6 +44,8 @@ const now = () => performance.now();
 
 export class Gateway {
   readonly nodeId: NodeId = randomNodeId();
+  /** This node, and those whose inboxes it has adopted. */
+  readonly #ownNodes = new Set([this.nodeId]);
   readonly #config: Config;
   readonly #metrics: Metrics;
   readonly #log: Logger;
@@ -65,8 +67,7 @@ export class Gateway {
   #onAllClosed: () => void = () => {};
   #refusalQuietUntilMs = 0;
 
-  /** @param adopted ids of crashed nodes whose inboxes this one empties */
-  constructor(config: Config, files: LoadedFiles, adopted: readonly NodeId[], metrics: Metrics, log: Logger) {
+  constructor(config: Config, files: LoadedFiles, metrics: Metrics, log: Logger) {
     this.#config = config;
     this.#metrics = metrics;
     this.#log = log.child({ node: this.nodeId });
@@ -74,7 +75,7 @@ export class Gateway {
       endpoint.deadlinePassed(nowMs),
     );
     this.#sweep = setInterval(() => this.#everyTick(), WHEEL_TICK_MS);
-    this.#broker = this.#createBroker(files, adopted);
+    this.#broker = this.#createBroker(files);
     this.#host = this.#createHost();
     this.#acceptors = this.#createAcceptors(files);
     metrics.observe({
@@ -93,6 +94,12 @@ export class Gateway {
   connect(): void {
     this.#broker.start();
     this.#broker.events.publish(this.#events.node('node.up'));
+  }
+
+  /** Gives the replies in the inbox of a node that is gone their fate, and those in the shared queue too. */
+  adopt(node: NodeId): void {
+    this.#ownNodes.add(node);
+    this.#broker.adopt(node);
   }
 
   /**
@@ -127,9 +134,9 @@ export class Gateway {
   async drain(): Promise<DrainResult> {
     const { timeoutMs } = this.#config.shutdown;
     const deadline = new Promise<'late'>((resolve) => setTimeout(resolve, timeoutMs, 'late').unref());
-    this.#acceptors.close();
-    await Promise.race([this.#closeConnections().then(() => this.#settle()), deadline]);
-    const { unconfirmedFrames } = this.#broker.producer;
+    await Promise.race([this.#close(), deadline]);
+    let { unconfirmedFrames } = this.#broker.producer;
+    for (const endpoint of this.#alive) unconfirmedFrames += endpoint.abandonFrames();
     clearInterval(this.#sweep);
     clearInterval(this.#pausedPeerCheck);
     await Promise.race([this.#broker.stop(), deadline]);
@@ -156,6 +163,12 @@ export class Gateway {
       freed += lane.held;
       lane.letGo();
     }
+  }
+
+  async #close(): Promise<void> {
+    await this.#acceptors.close();
+    await this.#closeConnections();
+    await this.#settle();
   }
 
   async #settle(): Promise<void> {
@@ -304,7 +317,7 @@ export class Gateway {
     );
   }
 
-  #createBroker(files: LoadedFiles, adopted: readonly NodeId[]): Broker {
+  #createBroker(files: LoadedFiles): Broker {
     const { amqp, reply, readiness } = this.#config;
     const names = {
       fromDevice: shardQueues(amqp.fromDevice, amqp.shards),
@@ -331,7 +344,6 @@ export class Gateway {
         inboxPrefix: amqp.inboxPrefix,
         producer: amqp,
         consumers: amqp.consumers,
-        adopted,
         prefetch: amqp.prefetch,
         forwardGraceMs: reply.forwardGraceMs,
         roundTrip: readiness,
@@ -344,7 +356,7 @@ export class Gateway {
       this.#metrics,
       this.#log,
     );
-    router = new Router(new Set([this.nodeId, ...adopted]), this.#registry, broker.forwarder);
+    router = new Router(this.#ownNodes, this.#registry, broker.forwarder);
     return broker;
   }
 }

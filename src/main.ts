@@ -2,13 +2,12 @@
 import { readFileSync } from 'node:fs';
 import { type CommandLine, parseCommandLine } from './config/command-line.ts';
 import { ConfigError } from './config/config-error.ts';
-import { checkFiles, type LoadedFiles } from './config/files.ts';
+import { checkFiles } from './config/files.ts';
 import { COMMAND_NAMES, commandHelp, mainHelp } from './config/help.ts';
 import { type LoadedConfig, loadConfig } from './config/load.ts';
 import { printConfig, printConfigJson } from './config/print.ts';
 import { safeName } from './config/problem.ts';
 import { missingKeys, requireForStart } from './config/requirements.ts';
-import type { Config } from './config/schema.ts';
 
 /**
  * The `owsla` executable: command line → configuration → supervisor. The only file that reads the environment.
@@ -17,9 +16,6 @@ import type { Config } from './config/schema.ts';
 
 /** EX_USAGE of sysexits.h. */
 const EXIT_USAGE = 64;
-
-/** Resolves with the exit code of the process. */
-type RunSupervisor = (config: Config, files: LoadedFiles) => Promise<number>;
 
 async function main(argv: readonly string[], env: NodeJS.ProcessEnv): Promise<number> {
   const line = parseCommandLine(argv);
@@ -30,10 +26,11 @@ async function main(argv: readonly string[], env: NodeJS.ProcessEnv): Promise<nu
   const complaint = usageComplaint(line);
   if (complaint !== undefined) return complain(complaint, EXIT_USAGE);
 
-  const loaded = loadConfig({ argv, env });
+  const load = () => loadConfig({ argv, env });
+  const loaded = load();
   switch (command) {
     case 'start':
-      return await start(loaded);
+      return await start(load);
     case 'config check':
       return check(loaded);
     default:
@@ -41,12 +38,17 @@ async function main(argv: readonly string[], env: NodeJS.ProcessEnv): Promise<nu
   }
 }
 
-async function start(loaded: LoadedConfig): Promise<number> {
-  requireForStart(loaded.sources);
-  const { files, warnings } = checkFiles(loaded.config, { sources: loaded.sources });
-  warn(warnings);
-  const { runSupervisor }: { runSupervisor: RunSupervisor } = await import('./supervisor/supervisor.ts');
-  return await runSupervisor(loaded.config, files);
+async function start(load: () => LoadedConfig): Promise<number> {
+  const settings = () => {
+    const { config, sources } = load();
+    requireForStart(sources);
+    const { files, warnings } = checkFiles(config, { sources });
+    warn(warnings);
+    return { config, files };
+  };
+  const first = settings();
+  const { runSupervisor } = await import('./supervisor/supervisor.ts');
+  return await runSupervisor(first, settings);
 }
 
 function check(loaded: LoadedConfig): number {

@@ -4,7 +4,8 @@ import { messageOf } from './broker/broker-error.ts';
 import { Gateway } from './gateway.ts';
 import { createLogger } from './observability/logger.ts';
 import { Metrics } from './observability/metrics.ts';
-import type { FromWorker, ToWorker } from './supervisor/messages.ts';
+import type { NodeId } from './registry/connection-id.ts';
+import type { FromWorker, StartMessage, ToWorker } from './supervisor/messages.ts';
 
 /** One worker process: a gateway node, started, asked and drained by the supervisor over IPC. */
 class Worker {
@@ -18,10 +19,10 @@ class Worker {
   #draining = false;
   #ready = false;
 
-  constructor({ index, config, files, adopted }: Extract<ToWorker, { type: 'start' }>) {
+  constructor({ index, config, files }: StartMessage) {
     this.#log = createLogger(config.log.level, { pid: process.pid, worker: index });
     this.#address = `${config.listen.host}:${config.listen.port}`;
-    this.#gateway = new Gateway(config, files, adopted, this.#metrics, this.#log);
+    this.#gateway = new Gateway(config, files, this.#metrics, this.#log);
     this.#gateway.onBroker((works, reason) => {
       this.#brokerWorks = works;
       this.#reason = reason;
@@ -35,6 +36,10 @@ class Worker {
     send({ type: 'node', id: this.#gateway.nodeId });
     this.#gateway.connect();
     this.#report();
+  }
+
+  adopt(node: NodeId): void {
+    this.#gateway.adopt(node);
   }
 
   async snapshot(id: number): Promise<void> {
@@ -93,6 +98,8 @@ process.on('message', (message: ToWorker) => {
   if (message.type === 'start') {
     worker = new Worker(message);
     worker.start();
+  } else if (message.type === 'adopt') {
+    worker?.adopt(message.node);
   } else if (message.type === 'drain') {
     drainOrExit();
   } else {

@@ -51,6 +51,7 @@ export interface AcceptorHandlers {
 
 const WHEEL_TICK_MS = 100;
 const WHEEL_SLOTS = 512;
+const CLOSE_GRACE_MS = 2_000;
 
 export class AcceptorPool {
   readonly #options: AcceptorOptions;
@@ -62,6 +63,7 @@ export class AcceptorPool {
   readonly #deadlines: TimingWheel<Handshake>;
   readonly #sweep: NodeJS.Timeout;
   readonly #pending = new Set<Handshake>();
+  readonly #onNonePending: (() => void)[] = [];
 
   constructor(
     options: AcceptorOptions,
@@ -119,11 +121,15 @@ export class AcceptorPool {
     });
   }
 
-  /** Accepts no more; handshakes under way are given up. */
-  close(): void {
+  /** Accepts no more. Handshakes under way have a short while to complete; resolves when none is left. */
+  async close(): Promise<void> {
     if (this.#listener.listening) this.#listener.close();
+    const giveUp = setTimeout(() => {
+      for (const handshake of this.#pending) this.#fail(handshake, { reason: 'shutdown' });
+    }, CLOSE_GRACE_MS);
+    if (this.#pending.size > 0) await new Promise<void>((resolve) => this.#onNonePending.push(resolve));
+    clearTimeout(giveUp);
     clearInterval(this.#sweep);
-    for (const handshake of this.#pending) this.#fail(handshake, { reason: 'shutdown' });
   }
 
   #accepted(socket: Socket): void {
@@ -237,6 +243,7 @@ export class AcceptorPool {
   #finish(handshake: Handshake): void {
     handshake.detach();
     this.#pending.delete(handshake);
+    if (this.#pending.size === 0) for (const resolve of this.#onNonePending.splice(0)) resolve();
     this.#deadlines.disarm(handshake);
     if (!handshake.started) {
       this.#gate.withdraw(handshake);

@@ -66,7 +66,7 @@ export class BrokerLink {
     return this.#blocked;
   }
 
-  /** To be called before `start`. */
+  /** A listener that comes while the link is up is told only of what follows. */
   listen(listener: LinkListener): void {
     this.#listeners.push(listener);
   }

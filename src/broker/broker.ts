@@ -28,8 +28,6 @@ export interface BrokerOptions {
   readonly inboxPrefix: string;
   readonly producer: ProducerLimits;
   readonly consumers: number;
-  /** Nodes of this machine that crashed: their inboxes are emptied here. */
-  readonly adopted: readonly NodeId[];
   readonly prefetch: number;
   readonly forwardGraceMs: number;
   readonly roundTrip: RoundTripOptions;
@@ -57,7 +55,7 @@ export class Broker {
   readonly #undelivered: UndeliveredPublisher;
   readonly #consumers: Consumer[] = [];
   readonly #adopted: Consumer[] = [];
-  #adoptionEnd: NodeJS.Timeout | undefined;
+  readonly #inboxOf: (owner: NodeId) => Consumer;
   readonly #links: BrokerLink[];
   readonly #adoptionMs: number;
   readonly #prefetch: number;
@@ -94,12 +92,10 @@ export class Broker {
     this.#consumers.push(
       consumer('inbox', names.inbox, (model) => topology.declare(model, 'undelivered', 'inbox')),
     );
-    for (const owner of options.adopted) {
+    this.#inboxOf = (owner) => {
       const queue = options.inboxPrefix + owner;
-      this.#adopted.push(
-        consumer(`inbox of ${owner}`, queue, (model) => topology.declareInbox(model, queue)),
-      );
-    }
+      return consumer(`inbox of ${owner}`, queue, (model) => topology.declareInbox(model, queue));
+    };
 
     const whole = () =>
       this.producer.isUp &&
@@ -114,12 +110,14 @@ export class Broker {
   start(): void {
     for (const link of this.#links) link.start();
     this.roundTrip.start();
-    // By then whoever still answers those connections has had time enough; without a consumer the queues expire.
-    this.#adoptionEnd = setTimeout(() => void this.#stopAdopting(), this.#adoptionMs).unref();
   }
 
-  async #stopAdopting(): Promise<void> {
-    await Promise.all(this.#adopted.map((consumer) => consumer.stop()));
+  /** Empties the inbox of a node that is gone. */
+  adopt(owner: NodeId): void {
+    const consumer = this.#inboxOf(owner);
+    this.#adopted.push(consumer);
+    // By then whoever still answers those connections has had time enough; without a consumer the queue expires.
+    setTimeout(() => void consumer.stop(), this.#adoptionMs).unref();
   }
 
   /**
@@ -151,9 +149,7 @@ export class Broker {
 
   async stop(): Promise<void> {
     await this.roundTrip.stop();
-    clearTimeout(this.#adoptionEnd);
-    await this.#stopAdopting();
-    await Promise.all(this.#consumers.map((consumer) => consumer.stop()));
+    await Promise.all([...this.#consumers, ...this.#adopted].map((consumer) => consumer.stop()));
     await Promise.all([
       this.producer.stop(),
       this.#undelivered.stop(),

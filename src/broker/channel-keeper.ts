@@ -40,6 +40,7 @@ export class ChannelKeeper<C extends Channel> {
       connected: (model) => void this.#open(model),
       lost: () => this.#drop(),
     });
+    if (link.model !== null) void this.#open(link.model);
   }
 
   /** The channel is open and set up. */

@@ -17,11 +17,14 @@ export interface EventObserver {
 
 /**
  * Publishes lifecycle events. They tell of things, they are not the things: while the broker is away, only a
- * bounded number is kept and what comes after is dropped and counted.
+ * bounded number is kept and what comes after is dropped and counted. They leave some at a time: in a storm of
+ * connections a system call for each would be the dearest thing about them.
  */
 export class EventPublisher {
   readonly #publisher: ConfirmedPublisher<GatewayEvent>;
   readonly #observer: EventObserver;
+  #collected: GatewayEvent[] = [];
+  #timer: NodeJS.Timeout | undefined;
 
   constructor(link: BrokerLink, topology: Topology, backoff: Backoff, observer: EventObserver, log: Logger) {
     this.#observer = observer;
@@ -44,17 +47,31 @@ export class EventPublisher {
   }
 
   publish(event: GatewayEvent): void {
-    if (this.#publisher.size >= MAX_KEPT) this.#observer.eventDropped();
-    else this.#publisher.push(event);
+    if (this.#publisher.size + this.#collected.length >= MAX_KEPT) {
+      this.#observer.eventDropped();
+      return;
+    }
+    this.#collected.push(event);
+    this.#timer ??= setTimeout(() => this.#flush(), COLLECT_MS);
   }
 
+  /** Resolves when every event is confirmed; bounded by the caller. */
   idle(): Promise<void> {
+    this.#flush();
     return this.#publisher.idle();
   }
 
   stop(): Promise<void> {
+    this.#flush();
     return this.#publisher.stop();
+  }
+
+  #flush(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    for (const event of this.#collected.splice(0)) this.#publisher.push(event);
   }
 }
 
 const MAX_KEPT = 50_000;
+const COLLECT_MS = 20;

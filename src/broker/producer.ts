@@ -33,6 +33,8 @@ export class Producer implements FrameSink {
   readonly #publisher: ConfirmedPublisher<Frame>;
   /** Sources in line, first come first; a Set so that one in line costs the same wherever it stands. */
   readonly #waiting = new Set<FrameSource>();
+  /** Those in line are being let in: only then is room for somebody while others wait. */
+  #lettingIn = false;
   #bytes = 0;
   #confirmedReadAtMs = 0;
 
@@ -83,8 +85,13 @@ export class Producer implements FrameSink {
     return this.#bytes;
   }
 
+  /** While sources wait in line nobody else has room: who comes now waits behind them. */
   get hasRoom(): boolean {
-    return this.#publisher.size < this.#limits.windowMessages && this.#bytes < this.#limits.windowBytes;
+    return (this.#waiting.size === 0 || this.#lettingIn) && !this.#isFull;
+  }
+
+  get #isFull(): boolean {
+    return this.#publisher.size >= this.#limits.windowMessages || this.#bytes >= this.#limits.windowBytes;
   }
 
   publish(frame: Frame): void {
@@ -127,11 +134,13 @@ export class Producer implements FrameSink {
   }
 
   #letIn(): void {
+    this.#lettingIn = true;
     for (const source of this.#waiting) {
-      if (!this.hasRoom) return;
+      if (this.#isFull) break;
       this.#waiting.delete(source);
       source.roomAvailable();
     }
+    this.#lettingIn = false;
   }
 }
 

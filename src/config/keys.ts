@@ -16,7 +16,7 @@ export interface ConfigKey {
   readonly expects: string;
   /** Default as the program sees it (milliseconds, bytes); `undefined` when the key is optional. */
   readonly default: unknown;
-  /** A running node applies a change without a restart. */
+  /** A rolling restart (SIGHUP) applies a change. */
   readonly reload: boolean;
   /** May hold a password; never printed unmasked. */
   readonly secret: boolean;
@@ -95,7 +95,7 @@ function leaf(schema: Node, parts: readonly string[]): ConfigKey {
     description: meta.description,
     expects: meta.expects,
     default: schema.def.defaultValue,
-    reload: meta.reload ?? false,
+    reload: !meta.fixed,
     secret: meta.secret ?? false,
     schema,
   };

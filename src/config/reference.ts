@@ -57,7 +57,8 @@ reported at once. The exit code is then 78. A wrong command line exits with 64.
 
 **Required** keys must be given to \`owsla start\`. \`owsla config check\` warns when one is missing.
 
-**Reload** says whether a running gateway applies a change of the key without a restart.
+**Reload** says whether a rolling restart (SIGHUP to the supervisor) applies a change of the key, or only a new start of
+the whole gateway. The file and the files it names are read again; the environment of a running process is what it is.
 `;
 
 /** The whole page; ends with a newline. */

@@ -11,8 +11,8 @@ export interface KeyMeta {
   description: string;
   /** What a value may be, in words; used in errors and in the reference. */
   expects: string;
-  /** A running node applies a change of this key without a restart. */
-  reload?: boolean;
+  /** A rolling restart does not apply a change of this key: it belongs to the supervisor, or to the listener. */
+  fixed?: boolean;
   /** May hold a password: masked wherever it is printed. */
   secret?: boolean;
 }
@@ -82,6 +82,8 @@ const port = (fallback: number, description: string) =>
     .default(fallback)
     .meta(key({ description, expects: 'a port from 0 to 65535 (0: any free port)' }));
 
+const fixed = <T extends z.ZodType>(schema: T): T => schema.meta({ ...schema.meta(), fixed: true });
+
 /** An `@` past the host means an unescaped `/`, `?` or `#` in the password: what parses as the host is not it. */
 const amqpUrl = z.string().refine((v) => {
   if (!/^amqps?:\/\/./.test(v) || !URL.canParse(v)) return false;
@@ -90,9 +92,9 @@ const amqpUrl = z.string().refine((v) => {
 });
 
 const listen = z.strictObject({
-  host: text('0.0.0.0', 'Address the device listener binds to.'),
-  port: port(8883, 'Port of the device listener.'),
-  backlog: count(4096, 1, 65_535, 'Length of the kernel accept queue; capped by net.core.somaxconn.'),
+  host: fixed(text('0.0.0.0', 'Address the device listener binds to.')),
+  port: fixed(port(8883, 'Port of the device listener.')),
+  backlog: fixed(count(4096, 1, 65_535, 'Length of the kernel accept queue; capped by net.core.somaxconn.')),
   framing: choice(
     ['line', 'u8', 'u16', 'u32'],
     'line',
@@ -325,24 +327,28 @@ const shutdown = z.strictObject({
 });
 
 const restart = z.strictObject({
-  maxRestarts: count(
-    10,
-    0,
-    10_000,
-    'Worker crashes tolerated within windowMs; one more and the supervisor gives up.',
+  maxRestarts: fixed(
+    count(10, 0, 10_000, 'Worker crashes tolerated within windowMs; one more and the supervisor gives up.'),
   ),
-  windowMs: durationMs(60_000, 'Period that maxRestarts counts over.', 1),
-  backoffMinMs: durationMs(
-    100,
-    'Upper bound of the wait before the first restart of a crashed worker; doubles with each crash in the period, full jitter.',
+  windowMs: fixed(durationMs(60_000, 'Period that maxRestarts counts over.', 1)),
+  backoffMinMs: fixed(
+    durationMs(
+      100,
+      'Upper bound of the wait before the first restart of a crashed worker; doubles with each crash in the period, full jitter.',
+      1,
+    ),
+  ),
+  backoffMaxMs: fixed(durationMs(10_000, 'Largest upper bound of that wait.', 1)),
+  readyTimeoutMs: durationMs(
+    60_000,
+    'How long a worker that is to replace another in a rolling restart may take until it is ready. Past that the restart is given up, and the old workers stay.',
     1,
   ),
-  backoffMaxMs: durationMs(10_000, 'Largest upper bound of that wait.', 1),
 });
 
 const admin = z.strictObject({
-  host: text('127.0.0.1', 'Address of the admin server (/livez, /readyz, /metrics).'),
-  port: port(9464, 'Port of the admin server.'),
+  host: fixed(text('127.0.0.1', 'Address of the admin server (/livez, /readyz, /metrics).')),
+  port: fixed(port(9464, 'Port of the admin server.')),
 });
 
 const readiness = z.strictObject({
@@ -360,7 +366,7 @@ const log = z.strictObject({
 
 export const configSchema = z
   .strictObject({
-    workers: count(0, 0, 1024, 'Gateway processes on this machine. 0: one per core.'),
+    workers: fixed(count(0, 0, 1024, 'Gateway processes on this machine. 0: one per core.')),
     listen: listen.prefault({}),
     tls: tls.prefault({}),
     endpoint: endpoint.prefault({}),

@@ -261,6 +261,13 @@ export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
     }
   }
 
+  /** Nobody waits any longer for what was read and not handed on; returns how many whole frames that are. */
+  abandonFrames(): number {
+    this.#takeUnreadBytes();
+    this.#readEnded = true;
+    return this.#tooLarge ? 0 : this.#decoder.pending().frames;
+  }
+
   // ── broker → device ──────────────────────────────────────────────────────────────────────────────────────
 
   /** Takes a reply; settles it when its bytes are with the kernel, or its fate is known. */
@@ -348,7 +355,8 @@ export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
   peerEnded(): void {
     this.#readEnded = true;
     this.#pump();
-    const rest = this.#waitingForRoom ? 0 : this.#decoder.bufferedBytes;
+    // Whole frames may still wait for room before it.
+    const { rest } = this.#decoder.pending();
     if (rest === 0) this.end({ reason: 'peer_closed' });
     else
       this.end({

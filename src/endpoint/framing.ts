@@ -16,6 +16,8 @@ export interface FrameDecoder {
   next(): Buffer | undefined;
   /** Bytes that were pushed and not yet returned. After `next` returned `undefined`: a begun, incomplete frame. */
   readonly bufferedBytes: number;
+  /** What is buffered: whole frames, whatever their length, and the bytes of a begun one behind them. */
+  pending(): { frames: number; rest: number };
 }
 
 export class FrameTooLargeError extends Error {
@@ -120,8 +122,8 @@ class Unread {
     return this.#buffer[this.#start + offset]!;
   }
 
-  readUIntBE(bytes: number): number {
-    return this.#buffer.readUIntBE(this.#start, bytes);
+  readUIntBE(offset: number, bytes: number): number {
+    return this.#buffer.readUIntBE(this.#start + offset, bytes);
   }
 
   /** Takes `skip + length + trail` bytes and returns the `length` in the middle. */
@@ -189,6 +191,16 @@ class LineDecoder implements FrameDecoder {
   get bufferedBytes(): number {
     return this.#unread.length;
   }
+
+  pending(): { frames: number; rest: number } {
+    let frames = 0;
+    let from = 0;
+    for (let end = this.#unread.indexOf(LF, 0); end !== -1; end = this.#unread.indexOf(LF, from)) {
+      frames++;
+      from = end + 1;
+    }
+    return { frames, rest: this.#unread.length - from };
+  }
 }
 
 /** Frames with a big-endian length before them. */
@@ -211,7 +223,7 @@ class PrefixDecoder implements FrameDecoder {
       this.#unread.compact();
       return undefined;
     }
-    const length = this.#unread.readUIntBE(this.#prefix);
+    const length = this.#unread.readUIntBE(0, this.#prefix);
     if (length > this.#maxFrameBytes) throw new FrameTooLargeError(this.#maxFrameBytes, length);
     if (this.#unread.length < this.#prefix + length) {
       this.#unread.compact();
@@ -222,5 +234,17 @@ class PrefixDecoder implements FrameDecoder {
 
   get bufferedBytes(): number {
     return this.#unread.length;
+  }
+
+  pending(): { frames: number; rest: number } {
+    let frames = 0;
+    let from = 0;
+    while (this.#unread.length - from >= this.#prefix) {
+      const end = from + this.#prefix + this.#unread.readUIntBE(from, this.#prefix);
+      if (end > this.#unread.length) break;
+      frames++;
+      from = end;
+    }
+    return { frames, rest: this.#unread.length - from };
   }
 }

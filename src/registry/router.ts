@@ -9,7 +9,7 @@ export interface Forwarding {
 
 /** Decides where a reply goes: to a connection here, to another node's inbox, or nowhere. */
 export class Router {
-  /** This node, and those whose inbox it adopted because they crashed: nothing is forwarded to them. */
+  /** This node, and those whose inbox it adopted because they are gone: nothing is forwarded to them. */
   readonly #own: ReadonlySet<NodeId>;
   readonly #registry: Registry<ReplyTarget>;
   readonly #forwarding: Forwarding;

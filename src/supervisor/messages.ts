@@ -3,9 +3,18 @@ import type { LoadedFiles } from '../config/files.ts';
 import type { Config } from '../config/schema.ts';
 import type { NodeId } from '../registry/connection-id.ts';
 
+export interface StartMessage {
+  readonly type: 'start';
+  readonly index: number;
+  readonly config: Config;
+  readonly files: LoadedFiles;
+}
+
 /** What the supervisor says to a worker. */
 export type ToWorker =
-  | { type: 'start'; index: number; config: Config; files: LoadedFiles; adopted: NodeId[] }
+  | StartMessage
+  /** Empty the inbox of that node, which is gone. */
+  | { type: 'adopt'; node: NodeId }
   | { type: 'drain' }
   | { type: 'snapshot'; id: number };
 

@@ -5,30 +5,34 @@ import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { AggregatorRegistry, Counter, Gauge, Registry } from 'prom-client';
 import { messageOf } from '../broker/broker-error.ts';
-import type { LoadedFiles } from '../config/files.ts';
+import { keepFixedKeys } from '../config/reload.ts';
 import type { Config } from '../config/schema.ts';
 import { createLogger } from '../observability/logger.ts';
 import { Backoff } from '../util/backoff.ts';
 import { createAdminServer } from './admin-server.ts';
 import { RestartIntensity } from './restart-intensity.ts';
-import { WorkerSlot } from './worker-slot.ts';
+import type { Exit } from './worker-process.ts';
+import { type WorkerSettings, WorkerSlot } from './worker-slot.ts';
 
 /**
  * The primary process: forks the workers, restarts those that crash, and gives up when that does not help; serves
- * the admin port and drives the shutdown. It carries no traffic.
+ * the admin port and drives rolling restarts and the shutdown. It carries no traffic.
  *
  *   starting ──► running ──SIGTERM──► draining ──► stopped
  *                   └──too many crashes, or one that would repeat──► draining
+ *
+ * @param load reads the configuration and its files again for a rolling restart; throws what is wrong with them
  */
-export async function runSupervisor(config: Config, files: LoadedFiles): Promise<number> {
-  return new Supervisor(config, files).run();
+export async function runSupervisor(settings: WorkerSettings, load: () => WorkerSettings): Promise<number> {
+  return new Supervisor(settings, load).run();
 }
 
 /** What a drain may take beyond its own deadline before the worker is killed. */
 const KILL_AFTER_MS = 3_000;
 
 class Supervisor {
-  readonly #config: Config;
+  #config: Config;
+  readonly #load: () => WorkerSettings;
   readonly #log: Logger;
   readonly #slots: WorkerSlot[] = [];
   readonly #intensity: RestartIntensity;
@@ -38,11 +42,13 @@ class Supervisor {
   readonly #restarts: Counter;
   #phase: 'running' | 'draining' | 'stopped' = 'running';
   #wasReady = false;
+  #rollingRestart: 'none' | 'under way' | 'once more' = 'none';
   #exitCode = 0;
   #stopped: () => void = () => {};
 
-  constructor(config: Config, files: LoadedFiles) {
+  constructor({ config, files }: WorkerSettings, load: () => WorkerSettings) {
     this.#config = config;
+    this.#load = load;
     this.#log = createLogger(config.log.level, { pid: process.pid });
     const { maxRestarts, windowMs, backoffMinMs, backoffMaxMs } = config.restart;
     this.#intensity = new RestartIntensity(maxRestarts, windowMs);
@@ -51,11 +57,12 @@ class Supervisor {
     for (let index = 0; index < workers; index++) {
       this.#slots.push(
         new WorkerSlot(
-          { type: 'start', index, config, files },
+          index,
+          { config, files },
           {
             statusChanged: () => this.#statusChanged(),
             fatal: (message) => this.#giveUp(message),
-            exited: (slot, code, signal, asked) => this.#exited(slot, code, signal, asked),
+            exited: (slot, exit, asked) => this.#exited(slot, exit, asked),
           },
         ),
       );
@@ -91,6 +98,7 @@ class Supervisor {
     });
     process.on('SIGTERM', this.#signalled);
     process.on('SIGINT', this.#signalled);
+    process.on('SIGHUP', this.#hungUp);
     cluster.schedulingPolicy = cluster.SCHED_NONE;
     cluster.setupPrimary({ exec: workerProgram() });
     const { listen } = this.#config;
@@ -121,6 +129,51 @@ class Supervisor {
     for (const slot of this.#slots) slot.kill();
   };
 
+  readonly #hungUp = (): void => {
+    if (this.#rollingRestart === 'none') void this.#restartWorkers();
+    else this.#rollingRestart = 'once more';
+  };
+
+  /** Reads configuration and certificates again, and replaces one worker after the other. */
+  async #restartWorkers(): Promise<void> {
+    do {
+      this.#rollingRestart = 'under way';
+      try {
+        await this.#replaceWorkers(this.#reload());
+      } catch (error) {
+        if (this.#phase === 'running')
+          this.#log.error({ reason: messageOf(error) }, 'rolling restart given up: what runs stays');
+      }
+    } while (this.#isRollingOnceMore && this.#phase === 'running');
+    this.#rollingRestart = 'none';
+  }
+
+  get #isRollingOnceMore(): boolean {
+    return this.#rollingRestart === 'once more';
+  }
+
+  /** @throws ConfigError */
+  #reload(): WorkerSettings {
+    const { config: loaded, files } = this.#load();
+    const { config, ignored } = keepFixedKeys(loaded, this.#config);
+    if (ignored.length > 0)
+      this.#log.warn({ keys: ignored }, 'changed, but applied only when the whole gateway is started again');
+    return { config, files };
+  }
+
+  async #replaceWorkers(settings: WorkerSettings): Promise<void> {
+    this.#log.info({ workers: this.#slots.length }, 'rolling restart');
+    for (const slot of this.#slots) {
+      if (this.#phase !== 'running') return;
+      const drainTimeoutMs = this.#config.shutdown.timeoutMs + KILL_AFTER_MS;
+      await slot.replace(settings, settings.config.restart.readyTimeoutMs, drainTimeoutMs);
+      this.#log.info({ worker: slot.index }, 'worker replaced');
+    }
+    this.#config = settings.config;
+    this.#log.level = settings.config.log.level;
+    this.#log.info('rolling restart complete');
+  }
+
   /** Not ready first, so that a load balancer notices; then no new connections; then the old ones, gently. */
   async #drain(cause: string): Promise<void> {
     this.#phase = 'draining';
@@ -132,7 +185,7 @@ class Supervisor {
     this.#stopIfDone();
     setTimeout(() => {
       for (const slot of this.#slots) {
-        if (!slot.isRunning) continue;
+        if (slot.isEmpty) continue;
         this.#log.error({ worker: slot.index }, 'worker did not drain in time: killed');
         this.#exitCode ||= 1;
         slot.kill();
@@ -147,12 +200,13 @@ class Supervisor {
     void this.#drain('giving up');
   }
 
-  #exited(slot: WorkerSlot, code: number | null, signal: string | null, asked: boolean): void {
+  #exited(slot: WorkerSlot, { code, signal }: Exit, asked: boolean): void {
     if (this.#phase !== 'running') {
       if (!asked || signal !== null) this.#exitCode ||= 1;
       this.#stopIfDone();
       return;
     }
+    if (asked) return;
     const { maxRestarts, windowMs } = this.#config.restart;
     this.#log.error({ worker: slot.index, code, signal }, 'worker exited');
     if (!this.#intensity.allows(performance.now())) {
@@ -169,7 +223,7 @@ class Supervisor {
   }
 
   #stopIfDone(): void {
-    if (this.#phase !== 'draining' || this.#slots.some((slot) => slot.isRunning)) return;
+    if (this.#phase !== 'draining' || this.#slots.some((slot) => !slot.isEmpty)) return;
     this.#phase = 'stopped';
     this.#stopped();
   }
@@ -190,10 +244,8 @@ class Supervisor {
   }
 
   async #metrics(): Promise<{ contentType: string; body: string }> {
-    const snapshots = await Promise.all([
-      this.#own.getMetricsAsJSON(),
-      ...this.#slots.map((slot) => slot.snapshot()),
-    ]);
+    const workers = await Promise.all(this.#slots.map((slot) => slot.snapshots()));
+    const snapshots = [await this.#own.getMetricsAsJSON(), ...workers.flat()];
     const registry = AggregatorRegistry.aggregate(snapshots as object[]);
     return { contentType: registry.contentType, body: await registry.metrics() };
   }

@@ -1,141 +1,141 @@
-import cluster, { type Worker } from 'node:cluster';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { MetricObject } from 'prom-client';
+import type { LoadedFiles } from '../config/files.ts';
+import type { Config } from '../config/schema.ts';
 import type { NodeId } from '../registry/connection-id.ts';
-import type { FromWorker, ToWorker } from './messages.ts';
+import { type Exit, WorkerProcess } from './worker-process.ts';
 
 /** What a slot tells its supervisor. */
 export interface SlotEvents {
   statusChanged(): void;
-  /** The worker said that starting it again would fail in the same way. */
+  /** Its worker said that starting it again would fail in the same way. */
   fatal(message: string): void;
-  /** The process is gone; `asked` when it had been told to drain. */
-  exited(slot: WorkerSlot, code: number | null, signal: string | null, asked: boolean): void;
+  /** A process of the slot is gone. `asked`: nobody misses it. */
+  exited(slot: WorkerSlot, exit: Exit, asked: boolean): void;
 }
 
-const SNAPSHOT_TIMEOUT_MS = 2_000;
+/** What a worker runs with. */
+export interface WorkerSettings {
+  readonly config: Config;
+  readonly files: LoadedFiles;
+}
+
 const MAX_ADOPTED = 4;
 
-/** One place for a worker process: the process that is in it now, and what that has said. */
+/** One place for a worker process: the one that is in it now, and during a replacement the next or the last one. */
 export class WorkerSlot {
   readonly index: number;
-  readonly #start: Omit<Extract<ToWorker, { type: 'start' }>, 'adopted'>;
   readonly #events: SlotEvents;
-  readonly #snapshots = new Map<number, (metrics: MetricObject[]) => void>();
-  #worker: Worker | null = null;
-  #ready = false;
-  #reason = 'not started';
-  #asked = false;
+  /** All that are not gone. */
+  readonly #processes = new Set<WorkerProcess>();
+  #settings: WorkerSettings;
+  #current: WorkerProcess | null = null;
   #unconfirmedFrames = 0;
-  #nextSnapshot = 0;
-  #node: NodeId | undefined;
-  /** The last nodes that crashed in this slot; their successor empties their inboxes. */
-  #crashed: NodeId[] = [];
+  /** The last nodes of this slot that are gone; their successor empties their inboxes. */
+  #gone: NodeId[] = [];
 
-  constructor(start: Omit<Extract<ToWorker, { type: 'start' }>, 'adopted'>, events: SlotEvents) {
-    this.index = start.index;
-    this.#start = start;
+  constructor(index: number, settings: WorkerSettings, events: SlotEvents) {
+    this.index = index;
+    this.#settings = settings;
     this.#events = events;
   }
 
   get isRunning(): boolean {
-    return this.#worker !== null;
+    return this.#current !== null;
+  }
+
+  /** No process is left, not even one that drains. */
+  get isEmpty(): boolean {
+    return this.#processes.size === 0;
   }
 
   get status(): { worker: number; pid: number | null; ready: boolean; reason: string } {
+    const current = this.#current;
     return {
       worker: this.index,
-      pid: this.#worker?.process.pid ?? null,
-      ready: this.#ready,
-      reason: this.#reason,
+      pid: current?.pid ?? null,
+      ready: current?.isReady ?? false,
+      reason: current?.reason ?? 'not running',
     };
   }
 
-  /** Frames that the last worker in this slot left without a confirm when it drained. */
+  /** Frames that workers of this slot left without a confirm when they drained. */
   get unconfirmedFrames(): number {
     return this.#unconfirmedFrames;
   }
 
-  /** Starts a process; only when none is running. */
+  /** Starts a process unless one is running. */
   spawn(): void {
-    const worker = cluster.fork();
-    this.#worker = worker;
-    this.#asked = false;
-    this.#setStatus(false, 'starting');
-    worker.on('message', (message: FromWorker) => this.#received(worker, message));
-    worker.on('exit', (code, signal) => this.#exited(code, signal));
-    // A worker that dies while it is written to says so by its exit.
-    worker.on('error', () => {});
+    this.#current ??= this.#fork(this.#settings);
+    this.#events.statusChanged();
   }
 
-  /** Asks the worker to drain and exit. */
+  /**
+   * Starts a process beside the current one, and drains that once the new one is ready. Resolves when it is gone.
+   * @throws Error when the new one does not become ready; the current one stays then
+   */
+  async replace(settings: WorkerSettings, readyTimeoutMs: number, drainTimeoutMs: number): Promise<void> {
+    const next = this.#fork(settings);
+    const late = new AbortController();
+    await Promise.race([
+      next.becameReady,
+      next.exited,
+      delay(readyTimeoutMs, undefined, { signal: late.signal }).catch(() => {}),
+    ]);
+    late.abort();
+    if (!next.isReady) {
+      next.kill();
+      throw new Error(`the new worker did not become ready: ${next.reason}`);
+    }
+    const old = this.#current;
+    this.#current = next;
+    this.#settings = settings;
+    this.#events.statusChanged();
+    if (old === null) return;
+    old.drain();
+    const kill = setTimeout(() => old.kill(), drainTimeoutMs);
+    await old.exited;
+    clearTimeout(kill);
+  }
+
+  /** Asks all its processes to drain and exit. */
   drain(): void {
-    this.#asked = true;
-    this.#send({ type: 'drain' });
+    for (const process of this.#processes) process.drain();
   }
 
   kill(): void {
-    this.#asked = true;
-    this.#worker?.process.kill('SIGKILL');
+    for (const process of this.#processes) process.kill();
   }
 
-  /** The worker's metrics; none when it does not answer in time. */
-  snapshot(): Promise<MetricObject[]> {
-    if (this.#worker === null) return Promise.resolve([]);
-    const id = this.#nextSnapshot++;
-    return new Promise((resolve) => {
-      const done = (metrics: MetricObject[]) => {
-        clearTimeout(timer);
-        this.#snapshots.delete(id);
-        resolve(metrics);
-      };
-      const timer = setTimeout(done, SNAPSHOT_TIMEOUT_MS, []);
-      this.#snapshots.set(id, done);
-      this.#send({ type: 'snapshot', id });
+  async snapshots(): Promise<MetricObject[][]> {
+    return await Promise.all([...this.#processes].map((process) => process.snapshot()));
+  }
+
+  #fork({ config, files }: WorkerSettings): WorkerProcess {
+    const start = { type: 'start', index: this.index, config, files } as const;
+    const process = new WorkerProcess(start, this.#gone, {
+      statusChanged: () => this.#events.statusChanged(),
+      fatal: (process) => {
+        if (process === this.#current) this.#events.fatal(process.reason);
+        else process.kill();
+      },
+      exited: (process, exit) => this.#exited(process, exit),
     });
+    this.#processes.add(process);
+    return process;
   }
 
-  #received(worker: Worker, message: FromWorker): void {
-    switch (message.type) {
-      case 'loaded':
-        worker.send({ ...this.#start, adopted: this.#crashed } satisfies ToWorker);
-        if (this.#asked) this.drain();
-        break;
-      case 'node':
-        this.#node = message.id;
-        break;
-      case 'status':
-        this.#setStatus(message.ready, message.reason);
-        break;
-      case 'snapshot':
-        this.#snapshots.get(message.id)?.(message.metrics);
-        break;
-      case 'fatal':
-        this.#events.fatal(message.message);
-        break;
-      case 'drained':
-        this.#unconfirmedFrames = message.unconfirmedFrames;
-        break;
+  #exited(process: WorkerProcess, exit: Exit): void {
+    this.#processes.delete(process);
+    this.#unconfirmedFrames += process.unconfirmedFrames;
+    const asked = process.wasAsked || process !== this.#current;
+    if (process === this.#current) this.#current = null;
+    if (process.node !== undefined) {
+      this.#gone = [process.node, ...this.#gone].slice(0, MAX_ADOPTED);
+      // Backends may still answer its connections.
+      this.#current?.adopt(process.node);
     }
-  }
-
-  #exited(code: number | null, signal: string | null): void {
-    this.#worker = null;
-    if (this.#node !== undefined && !this.#asked)
-      this.#crashed = [this.#node, ...this.#crashed].slice(0, MAX_ADOPTED);
-    this.#node = undefined;
-    for (const done of this.#snapshots.values()) done([]);
-    this.#setStatus(false, 'not running');
-    this.#events.exited(this, code, signal, this.#asked);
-  }
-
-  #setStatus(ready: boolean, reason: string): void {
-    const changed = ready !== this.#ready;
-    this.#ready = ready;
-    this.#reason = reason;
-    if (changed) this.#events.statusChanged();
-  }
-
-  #send(message: ToWorker): void {
-    if (this.#worker?.isConnected()) this.#worker.send(message);
+    this.#events.statusChanged();
+    this.#events.exited(this, exit, asked);
   }
 }

@@ -122,12 +122,14 @@ describe('a broker', () => {
         await eventually('the reads of all devices pause', paused(DEVICES + 1));
         // The kernels have taken what they can; now the devices themselves have to wait.
         await unchanged('lines that devices could send', () => String(sent()));
-        // A little room may be left, by the last confirms; then it waits in line too.
+        // A little room may be left, by the last confirms; those in line come first.
         const words = new LineStream(quiet, 'quiet', { paceMs: 10 });
         await eventually('the quiet device is paused too', paused(DEVICES + 2));
         await words.stop();
         socket.resetAndDestroy();
-        expect(await gateway.metric('owsla_unconfirmed_frames')).toBe(WINDOW);
+        const unconfirmed = await gateway.metric('owsla_unconfirmed_frames');
+        expect(unconfirmed).toBeGreaterThan(WINDOW / 2);
+        expect(unconfirmed).toBeLessThanOrEqual(WINDOW);
         expect(await gateway.metric('owsla_broker_blocked', { link: 'publish' })).toBe(blockedLinks);
         expect(residentBytes(worker) - memoryBefore).toBeLessThan(64 * 1_024 * 1_024);
         const notReady = await eventually('not ready', async () => {

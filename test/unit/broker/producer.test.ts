@@ -155,6 +155,24 @@ describe('the window of a node', () => {
     expect(others.map(({ sent }) => sent)).toEqual([1, 1, 1]);
   });
 
+  test('has no room for newcomers while others wait in line', async () => {
+    const { producer, channel } = await connected();
+    const first = new Source(producer, 'f', 10);
+    first.give();
+    channel.ack(1);
+    await turn();
+    const newcomer = new Source(producer, 'n', 1);
+    newcomer.give();
+    expect(newcomer.sent).toBe(0);
+    channel.ack(2);
+    await turn();
+    expect(producer.unconfirmedFrames).toBe(8);
+    channel.ack(10, true);
+    await turn();
+    expect(newcomer.sent).toBe(1);
+    expect(producer.hasRoom).toBe(true);
+  });
+
   test('lets a source that has more to give in again after those that came meanwhile', async () => {
     const { producer, channel } = await connected({ windowMessages: 4 });
     const sources = ['a', 'b', 'c'].map((name) => new Source(producer, name, 20));

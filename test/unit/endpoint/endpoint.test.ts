@@ -577,6 +577,26 @@ describe('the end of a connection', () => {
     expect(broken.sink.lines).toEqual(['whole']);
   });
 
+  test('by the device in the middle of a frame is named, also behind frames that wait for room', async () => {
+    const { host, sink, socket } = await connect();
+    sink.hasRoom = false;
+    socket.arrive('whole\npar');
+    socket.arriveEnd();
+    await turn();
+    sink.giveRoom();
+    await turn();
+    expect(host.closings).toMatchObject([{ reason: 'incomplete_frame', value: 3 }]);
+  });
+
+  test('while frames wait for room can be told how many they are', async () => {
+    const { sink, socket, endpoint } = await connect();
+    sink.hasRoom = false;
+    socket.arrive('a\nb\n');
+    // Decrypted, and not handed out, because reads are paused.
+    socket.arrive('c\nhalf');
+    expect(endpoint.abandonFrames()).toBe(3);
+  });
+
   test('by the device gives up replies that wait, but not the write under way', async () => {
     const { host, socket, endpoint } = await connect();
     socket.takesWrites = false;

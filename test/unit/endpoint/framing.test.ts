@@ -100,6 +100,9 @@ describe.each(FRAMINGS)('framing %s', (framing) => {
           }
           expect(decoder.bufferedBytes).toBe(unpulled);
         }
+        expect(decoder.pending()).toEqual({ frames: bodies.length - frames.length, rest: 0 });
+        decoder.push(Buffer.of(1));
+        expect(decoder.pending()).toEqual({ frames: bodies.length - frames.length, rest: 1 });
         frames.push(...pullAll(decoder));
         expect(hex(frames)).toEqual(hex(bodies.map((body) => received(framing, body))));
       }),

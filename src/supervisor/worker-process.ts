@@ -1,0 +1,165 @@
+import cluster, { type Worker } from 'node:cluster';
+import type { MetricObject } from 'prom-client';
+import type { NodeId } from '../registry/connection-id.ts';
+import type { FromWorker, StartMessage, ToWorker } from './messages.ts';
+
+/** What a worker process tells its slot. */
+export interface WorkerProcessEvents {
+  statusChanged(process: WorkerProcess): void;
+  /** It cannot work, for its `reason`, and starting it again would fail in the same way. */
+  fatal(process: WorkerProcess): void;
+  exited(process: WorkerProcess, exit: Exit): void;
+}
+
+export interface Exit {
+  readonly code: number | null;
+  readonly signal: string | null;
+}
+
+const SNAPSHOT_TIMEOUT_MS = 2_000;
+
+/** One worker process, from its fork to its exit: what it is told, and what it has said. */
+export class WorkerProcess {
+  /** Settles when the process is gone. */
+  readonly exited: Promise<Exit>;
+  /** Settles when it is ready for the first time. */
+  readonly becameReady: Promise<void>;
+  #onReady: () => void = () => {};
+  readonly #worker: Worker;
+  readonly #start: StartMessage;
+  readonly #events: WorkerProcessEvents;
+  readonly #snapshots = new Map<number, (metrics: MetricObject[]) => void>();
+  /** Gone nodes whose inboxes this one is to empty. */
+  readonly #adopted: NodeId[];
+  #started = false;
+  #ready = false;
+  #reason = 'starting';
+  #asked = false;
+  #unconfirmedFrames = 0;
+  #nextSnapshot = 0;
+  #node: NodeId | undefined;
+
+  constructor(start: StartMessage, adopted: readonly NodeId[], events: WorkerProcessEvents) {
+    this.#start = start;
+    this.#adopted = [...adopted];
+    this.#events = events;
+    this.#worker = cluster.fork();
+    this.#worker.on('message', (message: FromWorker) => this.#received(message));
+    this.becameReady = new Promise((resolve) => {
+      this.#onReady = resolve;
+    });
+    this.exited = new Promise((resolve) => {
+      this.#worker.on('exit', (code, signal) => {
+        this.#exited({ code, signal });
+        resolve({ code, signal });
+      });
+    });
+    // A worker that dies while it is written to says so by its exit.
+    this.#worker.on('error', () => {});
+  }
+
+  get pid(): number {
+    return this.#worker.process.pid!;
+  }
+
+  get isReady(): boolean {
+    return this.#ready;
+  }
+
+  /** Why it is not ready. */
+  get reason(): string {
+    return this.#reason;
+  }
+
+  /** It had been told to drain, or was killed by us. */
+  get wasAsked(): boolean {
+    return this.#asked;
+  }
+
+  /** Frames that it left without a confirm when it drained. */
+  get unconfirmedFrames(): number {
+    return this.#unconfirmedFrames;
+  }
+
+  /** The node that it is; known once it has loaded. */
+  get node(): NodeId | undefined {
+    return this.#node;
+  }
+
+  /** Asks it to drain and exit. */
+  drain(): void {
+    this.#asked = true;
+    this.#send({ type: 'drain' });
+  }
+
+  kill(): void {
+    this.#asked = true;
+    this.#worker.process.kill('SIGKILL');
+  }
+
+  /** Has it empty the inbox of a node that is gone. */
+  adopt(node: NodeId): void {
+    if (this.#started) this.#send({ type: 'adopt', node });
+    else this.#adopted.push(node);
+  }
+
+  /** Its metrics; none when it does not answer in time. */
+  snapshot(): Promise<MetricObject[]> {
+    const id = this.#nextSnapshot++;
+    return new Promise((resolve) => {
+      const done = (metrics: MetricObject[]) => {
+        clearTimeout(timer);
+        this.#snapshots.delete(id);
+        resolve(metrics);
+      };
+      const timer = setTimeout(done, SNAPSHOT_TIMEOUT_MS, []);
+      this.#snapshots.set(id, done);
+      this.#send({ type: 'snapshot', id });
+    });
+  }
+
+  #received(message: FromWorker): void {
+    switch (message.type) {
+      case 'loaded':
+        this.#started = true;
+        this.#send(this.#start);
+        for (const node of this.#adopted) this.#send({ type: 'adopt', node });
+        if (this.#asked) this.drain();
+        break;
+      case 'node':
+        this.#node = message.id;
+        break;
+      case 'status':
+        this.#setStatus(message.ready, message.reason);
+        break;
+      case 'snapshot':
+        this.#snapshots.get(message.id)?.(message.metrics);
+        break;
+      case 'fatal':
+        this.#reason = message.message;
+        this.#events.fatal(this);
+        break;
+      case 'drained':
+        this.#unconfirmedFrames = message.unconfirmedFrames;
+        break;
+    }
+  }
+
+  #exited(exit: Exit): void {
+    for (const done of this.#snapshots.values()) done([]);
+    this.#ready = false;
+    this.#events.exited(this, exit);
+  }
+
+  #setStatus(ready: boolean, reason: string): void {
+    const changed = ready !== this.#ready;
+    this.#ready = ready;
+    this.#reason = reason;
+    if (ready) this.#onReady();
+    if (changed) this.#events.statusChanged(this);
+  }
+
+  #send(message: ToWorker): void {
+    if (this.#worker.isConnected()) this.#worker.send(message);
+  }
+}

@@ -1,0 +1,129 @@
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { connect } from 'node:tls';
+import { afterEach, beforeEach, expect, inject, test } from 'vitest';
+import { type IssuedCertificate, issueServerCertificate } from '../../src/dev/certificates.ts';
+import { Device } from '../helpers/device.ts';
+import { GatewayProcess } from '../helpers/gateway-process.ts';
+import { Traffic } from '../helpers/traffic.ts';
+
+let dir: string;
+let files: { cert: string; key: string };
+
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'owsla-rolling-'));
+  files = { cert: join(dir, 'cert.pem'), key: join(dir, 'key.pem') };
+  copyFileSync(join(inject('certificatesDir'), 'server.pem'), files.cert);
+  copyFileSync(join(inject('certificatesDir'), 'server-key.pem'), files.key);
+});
+afterEach(() => rmSync(dir, { recursive: true }));
+
+const start = (env: Record<string, string> = {}) =>
+  GatewayProcess.start({
+    workers: 2,
+    env: { OWSLA_TLS_CERT: files.cert, OWSLA_TLS_KEY: files.key, OWSLA_SHUTDOWN_CLOSE_RATE: '100', ...env },
+  });
+
+test('SIGHUP replaces one worker after the other: nothing is lost, and newcomers always get in', async () => {
+  await using gateway = await start();
+  await using traffic = await Traffic.start(gateway);
+  const pids = await workerPids(gateway);
+  const certificate = await certificateOf(gateway.port);
+  let over = false;
+  const newcomers = (async () => {
+    for (let count = 0; ; count++) {
+      using device = await Device.connect(gateway.port);
+      expect(device.socket.authorized).toBe(true);
+      expect((await gateway.readiness()).ready).toBe(true);
+      if (over) return count;
+    }
+  })();
+  newcomers.catch(() => {}); // Looked at below.
+
+  const next = await issueServerCertificate(authority());
+  writeFileSync(files.cert, next.cert);
+  writeFileSync(files.key, next.key);
+  process.kill(gateway.pid, 'SIGHUP');
+  await gateway.logged('rolling restart complete', 90_000);
+  await traffic.flows();
+  over = true;
+  expect(await newcomers).toBeGreaterThan(10);
+
+  const after = await workerPids(gateway);
+  expect(after.filter((pid) => pids.includes(pid))).toEqual([]);
+  expect(await certificateOf(gateway.port)).not.toBe(certificate);
+  expect(traffic.drops).toBeGreaterThanOrEqual(200);
+  const report = await traffic.settle();
+  expect(report.violations).toEqual([]);
+  expect(report.lines).toMatchObject({ lost: 0, unmarked: 0, unread: 0 });
+  expect(report.replies).toMatchObject({ lost: 0, unknown: 0 });
+  expect(gateway.log.filter(({ level }) => level >= 50)).toEqual([]);
+  expect(await gateway.stop()).toBe(0);
+});
+
+test('what cannot be loaded is named, and the gateway goes on with what it has', async () => {
+  await using gateway = await start();
+  const pids = await workerPids(gateway);
+  using device = await Device.connect(gateway.port);
+  writeFileSync(files.cert, 'not a certificate');
+  process.kill(gateway.pid, 'SIGHUP');
+  const refused = await gateway.logged('rolling restart given up: what runs stays');
+  expect(refused.reason).toContain('tls.cert');
+  expect(await workerPids(gateway)).toEqual(pids);
+  using another = await Device.connect(gateway.port);
+  expect([device.socket.destroyed, another.socket.destroyed]).toEqual([false, false]);
+});
+
+test('keys of the configuration file are applied, and those that cannot be are named', async () => {
+  const config = join(dir, 'owsla.yaml');
+  writeFileSync(config, 'endpoint: { idleTimeoutMs: 10m }\n');
+  await using gateway = await start({ OWSLA_CONFIG: config });
+  using idle = await Device.connect(gateway.port);
+  writeFileSync(config, 'workers: 5\nendpoint: { idleTimeoutMs: 300ms }\nrestart: { maxRestarts: 3 }\n');
+  process.kill(gateway.pid, 'SIGHUP');
+  await gateway.logged('rolling restart complete', 90_000);
+  const ignored = await gateway.logged((line) => Array.isArray(line.keys));
+  // The number of workers comes from the environment here, which is stronger.
+  expect(ignored.keys).toEqual(['restart.maxRestarts']);
+  expect((await gateway.readiness()).workers).toHaveLength(2);
+  await idle.closed;
+  using soonClosed = await Device.connect(gateway.port);
+  await soonClosed.closed;
+});
+
+test('a replacement that does not get ready is given up, and the old worker stays', async () => {
+  const config = join(dir, 'owsla.yaml');
+  writeFileSync(config, 'restart: { readyTimeoutMs: 6s }\n');
+  await using gateway = await start({ OWSLA_CONFIG: config, OWSLA_AMQP_QUEUE_TYPE: 'quorum' });
+  const pids = await workerPids(gateway);
+  using device = await Device.connect(gateway.port);
+  // The queues are there with another limit, so that the broker refuses the declaration.
+  writeFileSync(config, 'restart: { readyTimeoutMs: 6s }\namqp: { deliveryLimit: 7 }\n');
+  process.kill(gateway.pid, 'SIGHUP');
+  const refused = await gateway.logged('rolling restart given up: what runs stays');
+  expect(refused.reason).toMatch(/did not become ready: .*x-delivery-limit 20/);
+  expect(await workerPids(gateway)).toEqual(pids);
+  expect(device.socket.destroyed).toBe(false);
+});
+
+function authority(): IssuedCertificate {
+  const read = (name: string) => readFileSync(join(inject('certificatesDir'), name), 'utf8');
+  return { cert: read('ca.pem'), key: read('ca-key.pem') };
+}
+
+async function workerPids(gateway: GatewayProcess): Promise<number[]> {
+  return (await gateway.readiness()).workers.map(({ pid }) => pid);
+}
+
+/** Fingerprint of what the listener shows. */
+async function certificateOf(port: number): Promise<string> {
+  const ca = readFileSync(join(inject('certificatesDir'), 'ca.pem'));
+  const socket = connect({ port, host: '127.0.0.1', servername: 'localhost', ca });
+  try {
+    await new Promise((resolve, reject) => socket.once('secureConnect', resolve).once('error', reject));
+    return socket.getPeerCertificate().fingerprint256;
+  } finally {
+    socket.destroy();
+  }
+}
