@@ -52,7 +52,8 @@ export class Site {
    * @throws UsageError
    */
   static async prepare(run: Run, options: SiteOptions, settings: Record<string, string> = {}): Promise<Site> {
-    if (options.target !== undefined) hostAndPort(options.target);
+    const { host } = options.target === undefined ? { host: OWN_HOST } : hostAndPort(options.target);
+    sourcesOf(options, host);
     processIds(options.pid);
     const all = { ...settings, ...gatewaySettings(options.gateway) };
     const folder = mkdtempSync(join(tmpdir(), 'owsla-bench-tls-'));
@@ -61,9 +62,7 @@ export class Site {
     );
     const certificates = await writeCertificates(folder);
     const client = options.clientCertificate ? await clientCertificate(folder, certificates) : undefined;
-    const site = new Site(run, options, all, certificates, client, await privateBroker(run, options));
-    site.#sources(site.#options.target === undefined ? '127.0.0.1' : hostAndPort(site.#options.target).host);
-    return site;
+    return new Site(run, options, all, certificates, client, await privateBroker(run, options));
   }
 
   private constructor(
@@ -161,7 +160,7 @@ export class Site {
         port,
         ca,
         client: this.#client,
-        sources: this.#sources(host),
+        sources: sourcesOf(this.#options, host),
         resumeShare: options.resume ?? this.#options.resume,
         connectTimeoutMs: connectTimeout * 1_000,
         retry: options.retry ?? this.retry,
@@ -178,17 +177,20 @@ export class Site {
     if (retry === undefined) return NO_RETRY;
     return { kind: retry, minMs: retryMin! * 1_000, maxMs: retryMax! * 1_000, limit: retryLimit! };
   }
-
-  #sources(host: string): string[] {
-    const { source } = this.#options;
-    const addresses = sourceAddresses(source, host);
-    if (addresses === undefined)
-      throw new UsageError(
-        `--source: "${source.join(',')}" is not possible; expected auto, IPv4 addresses, or ranges like 127.0.1.1-127.0.1.9`,
-      );
-    return addresses;
-  }
 }
+
+/** @throws UsageError */
+function sourcesOf({ source }: SiteOptions, host: string): string[] {
+  const addresses = sourceAddresses(source, host);
+  if (addresses === undefined)
+    throw new UsageError(
+      `--source: "${source.join(',')}" is not possible; expected auto, IPv4 addresses, or ranges like 127.0.1.1-127.0.1.9`,
+    );
+  return addresses;
+}
+
+/** Where a gateway of our own listens. */
+const OWN_HOST = '127.0.0.1';
 
 const SINK = { shuffle: 0, drop: 0, delay: 0, duplicate: 0 } as const;
 

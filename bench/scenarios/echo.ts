@@ -115,7 +115,7 @@ async function ramp(run: Run, site: Site, traffic: LineTraffic, options: Options
     const book = (await traffic.fleet.phases()).get(phase) ?? new LatencyBook();
     const p99Ms = book.percentileMs('rtt', 99);
     const doubts = problemsOf(figures, book, rate, maxLag);
-    const held = p99Ms <= rampP99 * 1_000 && doubts.length === 0;
+    const held = book.count('rtt') > 0 && p99Ms <= rampP99 * 1_000 && doubts.length === 0;
     if (!held) harness = doubts;
     run.say(`${rate.toFixed(0)} lines/s: p99 ${p99Ms.toFixed(1)} ms${held ? '' : ', does not hold'}`);
     search.record(held);

@@ -92,6 +92,11 @@ export class GatewayTarget implements Target {
     await this.#child?.stop(STOP_GRACE_MS);
   }
 
+  /** To the supervisor. */
+  signal(signal: NodeJS.Signals): void {
+    this.#child?.signal(signal);
+  }
+
   /** At once, as a power cut would. */
   async kill(): Promise<void> {
     await this.#child?.kill();
