@@ -59,7 +59,7 @@ function connectionsEach(maxConnections: number, instances: number, limit: numbe
   return Math.min(maxConnections, Math.floor((limit - OWN_DESCRIPTORS) / DESCRIPTORS_EACH));
 }
 
-export interface HaproxySettings {
+interface HaproxySettings {
   readonly host: string;
   readonly port: number;
   readonly threads: number;
@@ -67,7 +67,7 @@ export interface HaproxySettings {
   readonly upstream: readonly number[];
 }
 
-export function configuration({ host, port, threads, connections, upstream }: HaproxySettings): string {
+function configuration({ host, port, threads, connections, upstream }: HaproxySettings): string {
   return `global
   nbthread ${threads}
   maxconn ${connections}

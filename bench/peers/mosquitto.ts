@@ -40,7 +40,7 @@ export async function startMosquitto(certificates: PeerCertificates, options: Pe
   );
 }
 
-export function configuration(host: string, port: number): string {
+function configuration(host: string, port: number): string {
   return `${process.getuid?.() === 0 ? 'user root' : ''}
 listener ${port} ${host}
 certfile cert.pem

@@ -4,13 +4,13 @@ import { HEADROOM, MAX_CLUSTER_NODES, type Plan, RESERVED_DESCRIPTORS } from './
 import { COST_NAMES, COST_SOURCES, type CostedFrom } from './unit-costs.ts';
 
 /** One number of a plan, and in one line where it comes from. */
-export interface ExplainedNumber {
+interface ExplainedNumber {
   readonly name: string;
   readonly value: string;
   readonly why: string;
 }
 
-export function explain(plan: Plan): ExplainedNumber[] {
+function explain(plan: Plan): ExplainedNumber[] {
   return [
     { name: 'gateway processes', value: formatNumber(plan.processes), why: whyProcesses(plan) },
     { name: 'gateway machines', value: formatNumber(plan.machines), why: whyMachines(plan) },
@@ -86,7 +86,7 @@ function saturation({ resources }: Plan): ExplainedNumber {
 }
 
 /** What is planned for, in a line or two. */
-export function describeFleet({ fleet, capacity }: Plan): string[] {
+function describeFleet({ fleet, capacity }: Plan): string[] {
   const { devices, linesPerS, repliesPerLine, churnPerS, resumedShare, sharedReplyShare } = fleet;
   return [
     `${formatNumber(devices)} devices, ${formatNumber(linesPerS)} lines/s in all, ` +
