@@ -31,7 +31,7 @@ export async function startHaproxy(certificates: PeerCertificates, options: Peer
       notes:
         instances === 1
           ? []
-          : [`haproxy runs ${instances} times on the same port: each process may have ${limit} descriptors`],
+          : [`${instances} processes on the same port: each may have ${limit} descriptors`],
       configure: (dir, host, port) => {
         const pem = readFileSync(join(dir, 'cert.pem'), 'utf8') + readFileSync(join(dir, 'key.pem'), 'utf8');
         writeFileSync(join(dir, 'server.pem'), pem, { mode: 0o600 });

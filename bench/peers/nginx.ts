@@ -34,7 +34,7 @@ export async function startNginx(certificates: PeerCertificates, options: PeerOp
       notes:
         workers === options.workers
           ? []
-          : [`nginx runs ${workers} workers, not ${options.workers}: each may have ${limit} descriptors`],
+          : [`${workers} workers, not ${options.workers}: each may have ${limit} descriptors`],
       configure: (dir, host, port) => {
         writeFileSync(
           join(dir, 'nginx.conf'),

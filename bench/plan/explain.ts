@@ -1,7 +1,7 @@
 import { formatFigure, formatNumber } from '../report/format.ts';
 import { textGrid } from '../report/text-grid.ts';
 import { HEADROOM, MAX_CLUSTER_NODES, type Plan, RESERVED_DESCRIPTORS } from './model.ts';
-import { COST_NAMES, COST_SOURCES, type CostedFrom } from './unit-costs.ts';
+import { COST_NAMES, COST_SOURCES, type CostedFrom, describeReading } from './unit-costs.ts';
 
 /** One number of a plan, and in one line where it comes from. */
 interface ExplainedNumber {
@@ -112,10 +112,10 @@ export function renderPlan(plan: Plan, costed: CostedFrom): string {
     '',
     ...textGrid(
       [
-        ['unit cost', 'of', '', 'from'],
-        ...costRows(costed).map(({ metric, target, value, from }) => [metric, target, value, from]),
+        ['unit cost', '', 'from'],
+        ...costRows(costed).map(({ metric, value, from }) => [metric, value, from]),
       ],
-      [0, 1, 3],
+      [0, 2],
     ),
     ...costed.warnings.map((warning) => `warning: ${warning}`),
   ].join('\n');
@@ -141,13 +141,8 @@ export function renderMarkdown(plans: readonly Plan[], costed: CostedFrom): stri
     `Made from these unit costs, of which ${assumed} of ${costs.length} are **assumed**, not measured:`,
     '',
     ...markdownTable([
-      ['unit cost', 'metric', 'value', 'from'],
-      ...costs.map(({ meaning, metric, target, value, from }) => [
-        meaning,
-        `\`${metric}\` of \`${target}\``,
-        value,
-        from,
-      ]),
+      ['unit cost', 'read from', 'value', 'from'],
+      ...costs.map(({ meaning, readings, value, from }) => [meaning, readings, value, from]),
     ]),
     ...(costed.warnings.length > 0
       ? ['', ...costed.warnings.map((warning) => `- Warning: ${warning}.`)]
@@ -157,11 +152,11 @@ export function renderMarkdown(plans: readonly Plan[], costed: CostedFrom): stri
 
 function costRows({ costs, files }: CostedFrom) {
   return COST_NAMES.map((name) => {
-    const { metric, target, unit, meaning, basis } = COST_SOURCES[name];
+    const { unit, meaning, readings, basis } = COST_SOURCES[name];
     const file = files[name];
     return {
-      metric,
-      target,
+      metric: readings[0].metric,
+      readings: readings.map(describeReading).join('; or '),
       meaning,
       value: formatFigure(costs[name], unit),
       isAssumed: file === undefined,
