@@ -20,7 +20,7 @@ export function startBare(certificates: PeerCertificates, options: PeerOptions):
       notes:
         workers === options.workers
           ? []
-          : [`bare runs ${workers} workers, not ${options.workers}: each may have ${limit} descriptors`],
+          : [`${workers} workers, not ${options.workers}: each may have ${limit} descriptors`],
       configure: (_, host, port) => [SCRIPT, host, String(port), String(workers), READY_FILE],
     },
     certificates,

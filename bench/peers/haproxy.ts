@@ -31,7 +31,7 @@ export async function startHaproxy(certificates: PeerCertificates, options: Peer
       notes:
         instances === 1
           ? []
-          : [`haproxy runs ${instances} times on the same port: each process may have ${limit} descriptors`],
+          : [`${instances} processes on the same port: each may have ${limit} descriptors`],
       configure: (dir, host, port) => {
         const pem = readFileSync(join(dir, 'cert.pem'), 'utf8') + readFileSync(join(dir, 'key.pem'), 'utf8');
         writeFileSync(join(dir, 'server.pem'), pem, { mode: 0o600 });
@@ -59,7 +59,7 @@ function connectionsEach(maxConnections: number, instances: number, limit: numbe
   return Math.min(maxConnections, Math.floor((limit - OWN_DESCRIPTORS) / DESCRIPTORS_EACH));
 }
 
-export interface HaproxySettings {
+interface HaproxySettings {
   readonly host: string;
   readonly port: number;
   readonly threads: number;
@@ -67,7 +67,7 @@ export interface HaproxySettings {
   readonly upstream: readonly number[];
 }
 
-export function configuration({ host, port, threads, connections, upstream }: HaproxySettings): string {
+function configuration({ host, port, threads, connections, upstream }: HaproxySettings): string {
   return `global
   nbthread ${threads}
   maxconn ${connections}

@@ -29,7 +29,7 @@ export async function startMosquitto(certificates: PeerCertificates, options: Pe
       program,
       processes: 1,
       hello: CONNECT,
-      notes: ['mosquitto serves all connections in one thread, and its backlog of 100 is fixed'],
+      notes: ['one thread for all connections, and a backlog of 100 that cannot be set'],
       configure: (dir, host, port) => {
         writeFileSync(join(dir, 'mosquitto.conf'), configuration(host, port));
         return ['-c', 'mosquitto.conf'];
@@ -40,7 +40,7 @@ export async function startMosquitto(certificates: PeerCertificates, options: Pe
   );
 }
 
-export function configuration(host: string, port: number): string {
+function configuration(host: string, port: number): string {
   return `${process.getuid?.() === 0 ? 'user root' : ''}
 listener ${port} ${host}
 certfile cert.pem

@@ -34,7 +34,7 @@ export async function startNginx(certificates: PeerCertificates, options: PeerOp
       notes:
         workers === options.workers
           ? []
-          : [`nginx runs ${workers} workers, not ${options.workers}: each may have ${limit} descriptors`],
+          : [`${workers} workers, not ${options.workers}: each may have ${limit} descriptors`],
       configure: (dir, host, port) => {
         writeFileSync(
           join(dir, 'nginx.conf'),
@@ -48,7 +48,7 @@ export async function startNginx(certificates: PeerCertificates, options: PeerOp
   );
 }
 
-export interface NginxSettings {
+interface NginxSettings {
   readonly host: string;
   readonly port: number;
   readonly workers: number;
@@ -59,7 +59,7 @@ export interface NginxSettings {
 }
 
 /** Relative paths are looked for in the private folder. */
-export function configuration({ host, port, workers, descriptors, module, upstream }: NginxSettings): string {
+function configuration({ host, port, workers, descriptors, module, upstream }: NginxSettings): string {
   return `daemon off;
 ${module === undefined ? '' : `load_module ${module};`}
 ${process.getuid?.() === 0 ? 'user root;' : ''}

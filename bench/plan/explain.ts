@@ -1,16 +1,16 @@
 import { formatFigure, formatNumber } from '../report/format.ts';
 import { textGrid } from '../report/text-grid.ts';
 import { HEADROOM, MAX_CLUSTER_NODES, type Plan, RESERVED_DESCRIPTORS } from './model.ts';
-import { COST_NAMES, COST_SOURCES, type CostedFrom } from './unit-costs.ts';
+import { COST_NAMES, COST_SOURCES, type CostedFrom, describeReading } from './unit-costs.ts';
 
 /** One number of a plan, and in one line where it comes from. */
-export interface ExplainedNumber {
+interface ExplainedNumber {
   readonly name: string;
   readonly value: string;
   readonly why: string;
 }
 
-export function explain(plan: Plan): ExplainedNumber[] {
+function explain(plan: Plan): ExplainedNumber[] {
   return [
     { name: 'gateway processes', value: formatNumber(plan.processes), why: whyProcesses(plan) },
     { name: 'gateway machines', value: formatNumber(plan.machines), why: whyMachines(plan) },
@@ -86,7 +86,7 @@ function saturation({ resources }: Plan): ExplainedNumber {
 }
 
 /** What is planned for, in a line or two. */
-export function describeFleet({ fleet, capacity }: Plan): string[] {
+function describeFleet({ fleet, capacity }: Plan): string[] {
   const { devices, linesPerS, repliesPerLine, churnPerS, resumedShare, sharedReplyShare } = fleet;
   return [
     `${formatNumber(devices)} devices, ${formatNumber(linesPerS)} lines/s in all, ` +
@@ -112,10 +112,10 @@ export function renderPlan(plan: Plan, costed: CostedFrom): string {
     '',
     ...textGrid(
       [
-        ['unit cost', 'of', '', 'from'],
-        ...costRows(costed).map(({ metric, target, value, from }) => [metric, target, value, from]),
+        ['unit cost', '', 'from'],
+        ...costRows(costed).map(({ metric, value, from }) => [metric, value, from]),
       ],
-      [0, 1, 3],
+      [0, 2],
     ),
     ...costed.warnings.map((warning) => `warning: ${warning}`),
   ].join('\n');
@@ -141,13 +141,8 @@ export function renderMarkdown(plans: readonly Plan[], costed: CostedFrom): stri
     `Made from these unit costs, of which ${assumed} of ${costs.length} are **assumed**, not measured:`,
     '',
     ...markdownTable([
-      ['unit cost', 'metric', 'value', 'from'],
-      ...costs.map(({ meaning, metric, target, value, from }) => [
-        meaning,
-        `\`${metric}\` of \`${target}\``,
-        value,
-        from,
-      ]),
+      ['unit cost', 'read from', 'value', 'from'],
+      ...costs.map(({ meaning, readings, value, from }) => [meaning, readings, value, from]),
     ]),
     ...(costed.warnings.length > 0
       ? ['', ...costed.warnings.map((warning) => `- Warning: ${warning}.`)]
@@ -157,11 +152,11 @@ export function renderMarkdown(plans: readonly Plan[], costed: CostedFrom): stri
 
 function costRows({ costs, files }: CostedFrom) {
   return COST_NAMES.map((name) => {
-    const { metric, target, unit, meaning, basis } = COST_SOURCES[name];
+    const { unit, meaning, readings, basis } = COST_SOURCES[name];
     const file = files[name];
     return {
-      metric,
-      target,
+      metric: readings[0].metric,
+      readings: readings.map(describeReading).join('; or '),
       meaning,
       value: formatFigure(costs[name], unit),
       isAssumed: file === undefined,

@@ -30,6 +30,11 @@ const STEPS: Readonly<Record<string, readonly { from: number; divisor: number; l
 
 /** The scale for figures of `unit` that are to be read together. */
 export function scaleOf(unit: string, values: Iterable<number>): Scale {
+  const [, amount, per] = /^(B|us|ms)(\/.*)$/.exec(unit) ?? [];
+  if (amount !== undefined) {
+    const { label, divisor } = scaleOf(amount, values);
+    return { label: label + per, divisor };
+  }
   const steps = STEPS[unit];
   if (steps === undefined) return { label: unit.replaceAll(/[{}]/g, ''), divisor: 1 };
   let largest = 0;

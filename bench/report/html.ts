@@ -47,7 +47,7 @@ ${problems(result.problems)}
 ${section('Figures', figureTable(rows.filter((row) => !isRatio(row))))}
 ${section('Ratios', figureTable(rows.filter(isRatio)))}
 ${section('Notes', list(result.notes))}
-${section('Plots', plots.map(plotFigure).join('\n'), 'plots')}
+${section('Plots', plotFigures(plots), 'plots')}
 ${section('Latency, ms', latencyTable(result.histograms))}
 ${section('Over time', seriesTable(result.series))}
 ${section('Machine and programs', pairs(environment(result)))}
@@ -78,12 +78,17 @@ function list(entries: readonly string[]): string {
   return `<ul>\n${entries.map((entry) => `<li>${escapeText(entry)}</li>`).join('\n')}\n</ul>`;
 }
 
+function plotFigures(plots: readonly Plot[]): string {
+  if (plots.length === 0) return '';
+  const hint = '<noscript>The plots need JavaScript; the tables below have their figures.</noscript>';
+  return [hint, ...plots.map(plotFigure)].join('\n');
+}
+
 function plotFigure({ title, xLabel, yLabel }: Plot, index: number): string {
   const label = escapeText(`${title}: ${yLabel} by ${xLabel}`);
   return `<figure>
 <figcaption>${escapeText(title)}</figcaption>
 <div class="plot" data-plot="${index}" role="img" aria-label="${label}"></div>
-<noscript>The plot needs JavaScript; the tables below have its figures.</noscript>
 </figure>`;
 }
 

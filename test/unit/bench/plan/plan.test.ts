@@ -47,10 +47,10 @@ describe('bench plan', () => {
 
   test('says which costs were measured, and which are assumed', async () => {
     const file = join(dir, 'connect.json');
-    writeFileSync(file, JSON.stringify(benchResult()));
+    writeFileSync(file, JSON.stringify(benchResult({ options: { resume: 0 } })));
     expect(await planCommand([...fleet, '--results', file])).toBe(0);
-    expect(said).toMatch(new RegExp(`^handshake\\.cpu +owsla +412 µs +${file}$`, 'm'));
-    expect(said).toMatch(/^line\.cpu +owsla +30 µs +assumed \(/m);
+    expect(said).toMatch(new RegExp(`^handshake\\.cpu +412 µs +${file}$`, 'm'));
+    expect(said).toMatch(/^line\.cpu +30 µs +assumed \(/m);
     expect(said).toContain(file);
   });
 
@@ -59,6 +59,9 @@ describe('bench plan', () => {
     for (const file of files) writeFileSync(file, JSON.stringify(benchResult({ problems: ['odd'] })));
     expect(await planCommand([...fleet, '--results', ...files])).toBe(0);
     for (const file of files) expect(said).toContain(`warning: ${file} is of a run with a problem: odd`);
+    said = '';
+    expect(await planCommand(['--markdown', '--results', ...files])).toBe(0);
+    for (const file of files) expect(said).toContain(`- Warning: ${file} is of a run with a problem: odd.`);
   });
 
   test('prints the table of the documentation', async () => {

@@ -4,7 +4,7 @@ import { benchResult, figure } from '../../../helpers/bench-result.ts';
 
 const of = (file: string, ...metrics: Parameters<typeof figure>[]) => ({
   file,
-  result: benchResult({ metrics: metrics.map((metric) => figure(...metric)) }),
+  result: benchResult({ options: {}, metrics: metrics.map((metric) => figure(...metric)) }),
 });
 
 describe('unit costs', () => {
@@ -24,17 +24,34 @@ describe('unit costs', () => {
 
   test('can each be measured', () => {
     const metrics = COST_NAMES.map((name): Parameters<typeof figure> => {
-      const { metric, unit, target } = COST_SOURCES[name];
-      return [metric, unit, target, 7];
+      const { unit, readings } = COST_SOURCES[name];
+      return [readings[0].metric, unit, readings[0].target, 7];
     });
     const { costs, files } = unitCosts([of('all.json', ...metrics)]);
     expect(Object.values(costs)).toEqual(COST_NAMES.map(() => 7));
     expect(Object.keys(files)).toEqual(COST_NAMES);
   });
 
+  test('are read from what scenarios measure', () => {
+    const { costs } = unitCosts([
+      of('connect.json', ['handshake.cpu', 'ms', 'owsla', 0.5]),
+      of('echo.json', ['rtt.cpu', 'us', 'owsla', 60], ['rtt.cpu', 'us', 'broker', 200]),
+    ]);
+    expect(costs).toEqual({ ...ASSUMED_COSTS, fullHandshakeUs: 500, roundTripUs: 60, messageUs: 100 });
+  });
+
+  test('know a full handshake from a resumed one by the options of the run', () => {
+    const { file, result } = of('connect.json', ['handshake.cpu', 'us', 'owsla', 300]);
+    const costsWith = (resume: number) =>
+      unitCosts([{ file, result: { ...result, options: { ...result.options, resume } } }]).costs;
+    expect(costsWith(0)).toEqual({ ...ASSUMED_COSTS, fullHandshakeUs: 300 });
+    expect(costsWith(1)).toEqual({ ...ASSUMED_COSTS, resumedHandshakeUs: 300 });
+    expect(costsWith(0.5)).toEqual(ASSUMED_COSTS);
+  });
+
   test('are refused in another unit, and when they are nothing', () => {
-    expect(() => unitCosts([of('a.json', ['handshake.cpu', 'ms', 'owsla', 1])])).toThrow(
-      'a.json: handshake.cpu is in ms; expected us',
+    expect(() => unitCosts([of('a.json', ['handshake.cpu', 'B', 'owsla', 1])])).toThrow(
+      'a.json: handshake.cpu is in B; expected us',
     );
     expect(() => unitCosts([of('a.json', ['handshake.cpu', 'us', 'owsla', 0])])).toThrow(
       'a.json: handshake.cpu is 0; expected more than 0',

@@ -27,6 +27,7 @@ describe('figures for people', () => {
     expect(formatFigure(412.3, 'us')).toBe('412 µs');
     expect(formatFigure(25_000, 'ms')).toBe('25 s');
     expect(formatFigure(998.7, '1/s')).toBe('999 /s');
+    expect(formatFigure(5 * 2 ** 20, 'B/h')).toBe('5 MiB/h');
     expect(formatFigure(1.25, '1')).toBe('1.25');
     expect(formatFigure(3, '{connection}')).toBe('3 connection');
   });
