@@ -47,6 +47,7 @@ export class Gateway {
   /** This node, and those whose inboxes it has adopted. */
   readonly #ownNodes = new Set([this.nodeId]);
   readonly #config: Config;
+  readonly #maxConnections: number;
   readonly #metrics: Metrics;
   readonly #log: Logger;
   readonly #registry = new LocalRegistry<Endpoint>();
@@ -71,6 +72,7 @@ export class Gateway {
     this.#config = config;
     this.#metrics = metrics;
     this.#log = log.child({ node: this.nodeId });
+    this.#maxConnections = config.listen.maxConnections || connectionsWithinDescriptorLimit();
     this.#deadlines = new TimingWheel(WHEEL_TICK_MS, WHEEL_SLOTS, now(), (endpoint, nowMs) =>
       endpoint.deadlinePassed(nowMs),
     );
@@ -120,10 +122,11 @@ export class Gateway {
     const paused = [...this.#paused];
     const states = await peerStates(port);
     if (states === undefined) return;
+    const mayWait = this.#alive.size < this.#maxConnections * CROWDED;
     for (const endpoint of paused) {
       const { remoteAddress, remotePort } = endpoint.peer;
       if (this.#paused.has(endpoint))
-        endpoint.peerSeen(states.get(remoteEndOf(remoteAddress, remotePort)) ?? 'gone');
+        endpoint.peerSeen(states.get(remoteEndOf(remoteAddress, remotePort)) ?? 'gone', mayWait);
     }
   }
 
@@ -293,7 +296,7 @@ export class Gateway {
         host: listen.host,
         port: listen.port,
         backlog: listen.backlog,
-        maxConnections: listen.maxConnections || connectionsWithinDescriptorLimit(),
+        maxConnections: this.#maxConnections,
         handshakeTimeoutMs: tls.handshakeTimeoutMs,
         keepAliveMs: endpoint.keepAliveMs,
         minVersion: tls.minVersion,
@@ -362,6 +365,8 @@ export class Gateway {
 }
 
 const CLOSE_TICK_MS = 20;
+/** Share of `maxConnections` from which those whose peer has closed have to make room. */
+const CROWDED = 0.9;
 const REFUSAL_QUIET_MS = 10_000;
 
 /** Half to one and a half, so that nodes that drain together do not tick together. */

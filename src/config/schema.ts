@@ -158,7 +158,7 @@ const endpoint = z.strictObject({
   ),
   pausedPeerCheckMs: durationMs(
     30_000,
-    'How often connections whose reads are paused are looked up in the kernel, which alone knows that their peer is gone. One that was found so twice running is closed as peer_reset. 0: never. Linux only.',
+    'How often connections whose reads are paused are looked up in the kernel, which alone knows that their peer is gone. One whose peer has vanished twice running is closed as peer_reset; one whose peer has closed its side is too once the worker is at nine tenths of maxConnections, and waits until then for what it sent to be read. 0: never. Linux only.',
   ),
   maxUnconfirmedFrames: count(
     256,

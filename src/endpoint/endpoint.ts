@@ -367,18 +367,20 @@ export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
   }
 
   /**
-   * What the kernel says of the peer while reads are paused, when nobody else does. It has to say so twice running:
-   * its table is not read in one piece, and what a half-closed peer wrote before can be read once there is room.
+   * What the kernel says of the peer while reads are paused, when nobody else does. It has to say so twice running,
+   * for its table is not read in one piece.
+   * @param mayWait a peer that has closed its side is waited for: what it wrote before can be read once there is room
    */
-  peerSeen(state: PeerState): void {
-    if (state !== 'alive' && this.#peerSuspect) {
+  peerSeen(state: PeerState, mayWait: boolean): void {
+    const suspect = state === 'gone' || (state === 'half_closed' && !mayWait);
+    if (suspect && this.#peerSuspect) {
       const what = state === 'gone' ? 'vanished' : 'closed';
       this.end({
         reason: 'peer_reset',
         detail: `the peer ${what} while reads were paused; what it had sent and was not read is dropped`,
       });
     }
-    this.#peerSuspect = state !== 'alive';
+    this.#peerSuspect = suspect;
   }
 
   socketFailed(error: NodeJS.ErrnoException): void {

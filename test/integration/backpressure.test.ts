@@ -162,6 +162,52 @@ describe('a broker', () => {
       }
     },
   );
+  test('that stops answering loses no line of a device that closes meanwhile, nor keeps one that vanished', async () => {
+    const LINES = 100;
+    await using gateway = await GatewayProcess.start({
+      amqpUrl: broker.url,
+      env: {
+        OWSLA_AMQP_WINDOW_MESSAGES: '10',
+        OWSLA_AMQP_HEARTBEAT_SECONDS: '60',
+        OWSLA_ENDPOINT_PAUSED_PEER_CHECK_MS: '100ms',
+      },
+    });
+    await using backend = await Backend.connect(gateway.names, broker.url);
+    const audit = new LineAudit();
+    await backend.consume((message) => audit.add(message));
+    const paused = (count: number) => async () =>
+      (await gateway.metric('owsla_connections_paused')) === count;
+    const connected = (count: number) => async () => (await gateway.metric('owsla_connections')) === count;
+    using busy = await Device.connect(gateway.port);
+    using closing = await Device.connect(gateway.port);
+    await silence.begin();
+    try {
+      await busy.write('fills the window\n'.repeat(20));
+      await eventually('the window is full', paused(1));
+      const port = closing.socket.localPort;
+      for (let n = 0; n < LINES; n++) await closing.send(`last words ${n}`);
+      closing.socket.end();
+      // Each of these is found after two looks at the kernel's table.
+      for (let n = 0; n < 2; n++) {
+        const socket = connect(gateway.port, '127.0.0.1');
+        using vanishing = await Device.connect(gateway.port, { socket });
+        await vanishing.send('has to wait');
+        // The line of an earlier one still waits.
+        await eventually('it waits', paused(3 + n));
+        socket.resetAndDestroy();
+        await eventually('it is gone', connected(2));
+      }
+      await silence.end();
+      const end = await backend.event('connection.closed', (e) => e.remote_port === port);
+      expect(end).toMatchObject({ reason: 'peer_closed', frames_received: LINES });
+      const lines = audit.lines(end.connection_id as string);
+      await eventually('its last words', () => lines.length === LINES);
+      expect(audit.violations).toEqual([]);
+    } finally {
+      await silence.end();
+    }
+  });
+
   test('that stops answering is no reason to close a device whose first line waits', async () => {
     const env = {
       OWSLA_AMQP_WINDOW_MESSAGES: '10',

@@ -588,6 +588,25 @@ describe('the end of a connection', () => {
     expect(host.closings).toMatchObject([{ reason: 'incomplete_frame', value: 3 }]);
   });
 
+  test.each([
+    ['has vanished', 'gone', true, ['peer_reset']],
+    ['has closed its side, and may wait', 'half_closed', true, []],
+    ['has closed its side, and has to make room', 'half_closed', false, ['peer_reset']],
+    ['is there', 'alive', false, []],
+  ] as const)('of a peer that %s while reads are paused', async (_, state, mayWait, reasons) => {
+    const { host, sink, socket, endpoint } = await connect();
+    sink.hasRoom = false;
+    socket.arrive('a\n');
+    endpoint.peerSeen(state, mayWait);
+    await turn();
+    expect(socket.destroyed).toBe(false);
+    endpoint.peerSeen(state, mayWait);
+    sink.giveRoom();
+    await turn();
+    expect(host.closings.map(({ reason }) => reason)).toEqual(reasons);
+    expect(sink.lines).toEqual(['a']);
+  });
+
   test('while frames wait for room can be told how many they are', async () => {
     const { sink, socket, endpoint } = await connect();
     sink.hasRoom = false;
