@@ -131,6 +131,19 @@ export function sumCounters(all: Iterable<Counters>): Counters {
   return sum;
 }
 
+/** What has been counted since; what is a number of now is meaningless then. */
+export function differenceOf(now: Counters, then: Counters): Counters {
+  const negative = sumCounters([then]);
+  for (const [key, value] of Object.entries(negative) as [
+    keyof Counters,
+    number | Record<string, number>,
+  ][]) {
+    if (typeof value === 'number') (negative[key] as number) = -value;
+    else for (const cause of Object.keys(value)) value[cause] = -value[cause]!;
+  }
+  return sumCounters([now, negative]);
+}
+
 export function count(causes: Record<string, number>, cause: string, by = 1): void {
   causes[cause] = (causes[cause] ?? 0) + by;
 }

@@ -4,7 +4,7 @@ import { fleetOptions, targetOptions } from '../cli/common-options.ts';
 import type { Values } from '../cli/option-table.ts';
 import { FleetWatch } from '../fleet/fleet-watch.ts';
 import { LatencyBook } from '../fleet/latency-book.ts';
-import { type Counters, total } from '../fleet/messages.ts';
+import { type Counters, differenceOf, total } from '../fleet/messages.ts';
 import { harnessProblems, type ScheduleFigures } from '../harness-verdict.ts';
 import type { Run } from '../run.ts';
 import { Site } from '../site.ts';
@@ -13,6 +13,8 @@ import { scenario } from './scenario.ts';
 
 /** What a server does after the last handshake still belongs to the handshakes. */
 const SETTLE_MS = 500;
+/** Connections that sessions to resume come from. */
+const SEEDS = 64;
 
 const options = {
   connections: {
@@ -45,7 +47,8 @@ export const connect = scenario({
   summary: 'TLS connects, full and resumed, at a rate or flat out',
   description: `Connects devices that then stay connected until all are. At a rate, connects begin at their planned time
 whatever becomes of those before, and the time of a handshake counts from there. Flat out, a next connect begins
-when an earlier one has ended, and the connects/s are those of server and harness on the same cores.`,
+when an earlier one has ended, and the connects/s are those of server and harness on the same cores. With --resume,
+some connects first fetch sessions to resume; they are not counted.`,
   options,
   async run(run, options) {
     const site = await Site.prepare(run, options);
@@ -94,7 +97,10 @@ async function measure(
   options: Options,
 ): Promise<Round> {
   const { connections, rate, concurrency } = options;
-  const fleet = await site.startFleet(target, { connections, speaks: false });
+  const fleet = await site.startFleet(target, { connections: connections + SEEDS, speaks: false });
+  if (options.resume > 0) await fleet.connect(SEEDS, { concurrency });
+  await fleet.phase('measured');
+  const before = fleet.counters;
   const watch = new FleetWatch(run, fleet, target.name);
   const harness = new HarnessMeter(fleet.meters());
   const cpuBeforeMs = meter.read().cpuMs;
@@ -104,9 +110,8 @@ async function measure(
   const { busiestCpuShare, cores } = harness.end();
   await delay(SETTLE_MS);
   const cpuMs = meter.read().cpuMs - cpuBeforeMs;
-  const { counters } = fleet;
-  const latencies = new LatencyBook();
-  for (const book of (await fleet.phases()).values()) latencies.merge(book);
+  const latencies = (await fleet.phases()).get('measured') ?? new LatencyBook();
+  const counters = differenceOf(fleet.counters, before);
   watch.end();
 
   const connects = {

@@ -1,9 +1,9 @@
-import { availableParallelism } from 'node:os';
 import { Meter } from '../accounting/meter.ts';
 import { type Measurements, medianOf } from '../measurements.ts';
 import { PEER_NAMES, type PeerName, startPeer } from '../peers/peer.ts';
 import type { Run } from '../run.ts';
 import type { Site } from '../site.ts';
+import { workersFor } from '../target/gateway.ts';
 import type { Target } from '../target/target.ts';
 
 /** Options of scenarios that compare with peers. */
@@ -45,7 +45,7 @@ export function contenders(
       name,
       start: async () => {
         run.say(`starting ${name}`);
-        const workers = options.workers || availableParallelism();
+        const workers = options.workers || workersFor(connections);
         const starting = startPeer(name as PeerName, site.certificates, {
           workers,
           maxConnections: connections,

@@ -70,6 +70,7 @@ interface Round {
   readonly before: Usage;
   readonly held: Usage;
   readonly after: Usage;
+  readonly processes: number;
   /** Bytes; NaN where it is not known. */
   readonly perConnection: number;
   /** 100 is a core. */
@@ -119,10 +120,10 @@ async function measure(run: Run, site: Site, contender: Contender, options: Opti
   await run.end(fleet);
   await delay(settle * 1_000);
   const after = meter.read();
-  const known = target.pids().length > 0;
+  const processes = target.pids().length;
   await stop();
-  const perConnection = known ? (held.rssBytes - before.rssBytes) / counters.open : Number.NaN;
-  return { before, held, after, perConnection, idleCpuPercent };
+  const perConnection = processes > 0 ? (held.rssBytes - before.rssBytes) / counters.open : Number.NaN;
+  return { before, held, after, processes, perConnection, idleCpuPercent };
 }
 
 function enterRounds({ measured }: Run, name: string, rounds: readonly Round[]): void {
@@ -132,6 +133,13 @@ function enterRounds({ measured }: Run, name: string, rounds: readonly Round[]):
     'memory.perConnection',
     'B',
     each((r) => r.perConnection),
+    name,
+    'lower',
+  );
+  measured.median(
+    'memory.perProcess',
+    'B',
+    each((r) => r.before.rssBytes / r.processes),
     name,
     'lower',
   );

@@ -124,7 +124,6 @@ export class GatewayTarget implements Target {
 
   #environment(): NodeJS.ProcessEnv {
     const { amqpUrl, certificates, clientCa, workers, connections, settings } = this.#options;
-    const needed = Math.max(availableParallelism(), Math.ceil(connections / CONNECTIONS_A_WORKER));
     return {
       PATH: process.env.PATH,
       OWSLA_AMQP_URL: amqpUrl,
@@ -134,11 +133,16 @@ export class GatewayTarget implements Target {
       OWSLA_LISTEN_HOST: this.host,
       OWSLA_LISTEN_PORT: String(this.port),
       OWSLA_ADMIN_PORT: String(this.#adminPort),
-      OWSLA_WORKERS: String(workers || needed),
+      OWSLA_WORKERS: String(workers || workersFor(connections)),
       OWSLA_LOG_LEVEL: 'warn',
       ...settings,
     };
   }
+}
+
+/** One a core, and more where one would run out of descriptors. */
+export function workersFor(connections: number): number {
+  return Math.max(availableParallelism(), Math.ceil(connections / CONNECTIONS_A_WORKER));
 }
 
 function versionOf(): string {

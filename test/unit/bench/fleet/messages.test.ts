@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { noCounters, sumCounters } from '../../../../bench/fleet/messages.ts';
+import { differenceOf, noCounters, sumCounters } from '../../../../bench/fleet/messages.ts';
 
 test('counters of several processes add up, causes one by one', () => {
   const a = { ...noCounters(), open: 2, failed: { ECONNRESET: 1 } };
@@ -10,4 +10,14 @@ test('counters of several processes add up, causes one by one', () => {
     failed: { ECONNRESET: 3, client_timeout: 4 },
     lost: { closed: 1 },
   });
+});
+
+test('what has been counted since', () => {
+  const then = { ...noCounters(), established: 2, failed: { ECONNRESET: 1 } };
+  const now = { ...noCounters(), established: 5, failed: { ECONNRESET: 3, client_timeout: 1 } };
+  expect(differenceOf(now, then)).toMatchObject({
+    established: 3,
+    failed: { ECONNRESET: 2, client_timeout: 1 },
+  });
+  expect(then.failed).toEqual({ ECONNRESET: 1 });
 });
