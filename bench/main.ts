@@ -30,16 +30,7 @@ import { throughput } from './scenarios/throughput.ts';
  * The command line of the harness: `bench <scenario> [options]`, `bench compare`, `bench plan`. Progress goes to
  * standard error, results to standard output. Exit status: 0 good, 1 the run has problems, 64 bad usage.
  */
-const SCENARIOS: readonly Scenario[] = [
-  connect,
-  hold,
-  echo,
-  throughput,
-  stampede,
-  reconnect,
-  faults,
-  soak,
-] as unknown as readonly Scenario[];
+const SCENARIOS: readonly Scenario[] = [connect, hold, echo, throughput, stampede, reconnect, faults, soak];
 
 async function main(args: readonly string[]): Promise<number> {
   const [command, ...rest] = args;

@@ -2,6 +2,7 @@ import type { ChildProcess } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { Meter } from '../accounting/meter.ts';
 import { forkOwn, stopOwn } from '../child-process.ts';
+import { descriptorLimit, processesWithin } from '../peers/descriptors.ts';
 import { LatencyBook } from './latency-book.ts';
 import {
   type ConnectPace,
@@ -17,8 +18,6 @@ import {
 } from './messages.ts';
 import type { RetryPolicy } from './retry-policy.ts';
 
-/** Connections that one load process is given; its descriptors allow more. */
-const CONNECTIONS_A_PROCESS = 12_000;
 /** Below this many connections one process will do. */
 const FEW_CONNECTIONS = 500;
 /** So that all load processes have their plan before it begins. */
@@ -33,10 +32,10 @@ export interface FleetOptions extends FleetSettings {
   readonly connections: number;
 }
 
-/** How many load processes so many connections need. */
+/** How many load processes so many connections need: two where cores are, and more for want of descriptors. */
 export function loadProcessesFor(connections: number): number {
-  const needed = Math.ceil(connections / CONNECTIONS_A_PROCESS);
-  return connections < FEW_CONNECTIONS ? 1 : Math.max(needed, Math.min(2, availableParallelism()));
+  const atEase = connections < FEW_CONNECTIONS ? 1 : Math.min(2, availableParallelism());
+  return Math.max(atEase, processesWithin(descriptorLimit(), connections, 1));
 }
 
 /** Simulated devices, spread over load processes. */

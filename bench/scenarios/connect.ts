@@ -116,6 +116,7 @@ async function measure(
 
   const connects = {
     lagP99Ms: latencies.percentileMs('lag.connect', 99),
+    latencyP99Ms: latencies.percentileMs('handshake', 99),
     planned: counters.connectsPlanned,
     done: counters.connectsBegun,
   };

@@ -95,7 +95,8 @@ export function enterCpu(run: Run, name: string, { cpuMs, elapsedS }: WindowFigu
 function problemsOf(figures: WindowFigures, book: LatencyBook, rate: number, maxLag: number): string[] {
   const { busiestCpuShare, linesSent, elapsedS } = figures;
   const lagP99Ms = book.percentileMs('lag.send', 99);
-  const sends = { lagP99Ms, planned: Math.floor(rate * elapsedS), done: linesSent };
+  const latencyP99Ms = book.percentileMs('rtt', 99);
+  const sends = { lagP99Ms, latencyP99Ms, planned: Math.floor(rate * elapsedS), done: linesSent };
   return harnessProblems({ busiestCpuShare, schedules: { sends } }, maxLag * 1_000);
 }
 

@@ -101,7 +101,7 @@ gateway had not read when their connection ended is counted as unread; everythin
     for (const problem of harnessProblems({ busiestCpuShare, schedules: { sends } }, options.maxLag * 1_000))
       measured.problem(problem);
     measured.note(`the backend lost its own connection to the broker ${backend.counters.reconnects} times`);
-    await traffic.account();
+    await traffic.account(true);
   },
 });
 

@@ -5,6 +5,7 @@ import type { LoadBackend } from '../backend/backend.ts';
 import type { BackendOptions, LineOptions } from '../cli/common-options.ts';
 import type { Fleet } from '../fleet/fleet.ts';
 import { FleetWatch } from '../fleet/fleet-watch.ts';
+import { total } from '../fleet/messages.ts';
 import type { Run } from '../run.ts';
 import type { Site } from '../site.ts';
 import { type BrokerCounts, brokerCounts, messagesLeft } from '../target/broker-counts.ts';
@@ -123,8 +124,11 @@ export class LineTraffic {
     this.#run.progress.status('backend', undefined);
   }
 
-  /** The account of the ledger, entered as figures, and as problems where a promise was broken. */
-  async account(): Promise<LedgerReport> {
+  /**
+   * The account of the ledger, entered as figures, and as problems where a promise was broken.
+   * @param mayLoseConnections the scenario ends connections itself
+   */
+  async account(mayLoseConnections = false): Promise<LedgerReport> {
     const { measured } = this.#run;
     const report = await this.backend.report(await this.fleet.tallies());
     const { lines, replies } = report;
@@ -156,6 +160,9 @@ export class LineTraffic {
       'replies out of order': replies.misordered,
     };
     for (const [what, n] of Object.entries(broken)) if (n > 0) measured.problem(`${n} ${what}`);
+    const { lost } = this.fleet.counters;
+    if (!mayLoseConnections && total(lost) > 0)
+      measured.problem(`${total(lost)} connections were lost: ${said(lost)}`);
     for (const violation of report.violations) measured.problem(`ledger: ${violation}`);
     return report;
   }

@@ -98,6 +98,6 @@ missed, not as slow.`,
     const sends = { lagP99Ms, planned: linesPlanned, done: linesSent + linesMissed };
     for (const problem of harnessProblems({ busiestCpuShare, schedules: { sends } }, options.maxLag * 1_000))
       measured.problem(problem);
-    await traffic.account();
+    await traffic.account(true);
   },
 });

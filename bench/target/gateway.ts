@@ -5,6 +5,7 @@ import { GuardedChild } from '../../src/dev/child.ts';
 import { freePort } from '../../src/dev/free-port.ts';
 import { becomesReady } from '../../src/dev/readiness.ts';
 import { childrenOf, processTree } from '../accounting/process-usage.ts';
+import { descriptorLimit, processesWithin } from '../peers/descriptors.ts';
 import { builtProgram, ROOT } from './build.ts';
 import type { Target } from './target.ts';
 
@@ -23,8 +24,6 @@ export interface GatewayOptions {
   readonly say: (line: string) => void;
 }
 
-/** Connections that one worker is given; its descriptors allow more, and workers get uneven shares. */
-const CONNECTIONS_A_WORKER = 15_000;
 const READY_TIMEOUT_MS = 60_000;
 const READY_QUESTION_MS = 200;
 const STOP_GRACE_MS = 45_000;
@@ -142,7 +141,7 @@ export class GatewayTarget implements Target {
 
 /** One a core, and more where one would run out of descriptors. */
 export function workersFor(connections: number): number {
-  return Math.max(availableParallelism(), Math.ceil(connections / CONNECTIONS_A_WORKER));
+  return Math.max(availableParallelism(), processesWithin(descriptorLimit(), connections, 1));
 }
 
 function versionOf(): string {

@@ -16,6 +16,11 @@ describe('harnessProblems', () => {
       /sends were up to 150 ms behind/,
     ],
     [
+      'latency that is mostly lag',
+      { ...GOOD, schedules: { sends: { lagP99Ms: 20, latencyP99Ms: 30, planned: 10, done: 10 } } },
+      /the p99 of 30 ms is largely its own/,
+    ],
+    [
       'short',
       { ...GOOD, schedules: { connects: { lagP99Ms: 1, planned: 1_000, done: 900 } } },
       /only 900 of 1000 connects/,
