@@ -15,6 +15,9 @@ const RAMP_PRECISION = 0.1;
 /** Traffic at a new rate before it is judged. */
 const RAMP_WARMUP_MS = 1_000;
 
+/** Growth of what is outstanding, in seconds of traffic, that shows a rate beyond what can be kept up. */
+const OVERLOAD_S = 1;
+
 const options = {
   devices: { kind: 'count', default: 200, min: 1, help: 'Devices that are connected and send in turn.' },
   rate: {
@@ -78,10 +81,16 @@ export async function measureEcho(
   const book = (await traffic.fleet.phases()).get('measured') ?? new LatencyBook();
   const { measured } = run;
   measured.metric('line.rate', '1/s', figures.linesSent / figures.elapsedS, name);
+  measured.metric('reply.rate', '1/s', figures.replies / figures.elapsedS, name, 'higher');
   measured.latency('rtt', book, 'rtt', name);
   enterCpu(run, 'rtt', figures, figures.replies);
   measured.metric('harness.lag.p99', 'ms', book.percentileMs('lag.send', 99), 'harness');
   for (const problem of problemsOf(figures, book, rate, maxLag)) measured.problem(problem);
+  const behind = figures.linesSent - figures.replies - traffic.backend.counters.dropped;
+  if (behind > rate * OVERLOAD_S)
+    measured.problem(
+      `overload: at the end of the measurement ${behind} replies were outstanding more than at its begin; the latency says how long the measurement was, not how fast the target is`,
+    );
 }
 
 /** CPU of each by what was done with it. */

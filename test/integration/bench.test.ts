@@ -39,8 +39,8 @@ function sharedBroker(): string[] {
 
 async function runAsIs(scenario: string, ...args: string[]): Promise<BenchResult> {
   const result = await outcome(scenario, ...args);
-  // On a busy machine the harness may be late, and says so.
-  expect(result.problems.filter((problem) => !problem.startsWith('harness: '))).toEqual([]);
+  // On a busy machine the harness may be late, or the gateway, and the result says so.
+  expect(result.problems.filter((problem) => !/^(harness|overload): /.test(problem))).toEqual([]);
   return result;
 }
 
