@@ -18,6 +18,8 @@ import type { Metrics } from './observability/metrics.ts';
 import { ConnectionIdFactory, type NodeId, randomNodeId } from './registry/connection-id.ts';
 import { LocalRegistry } from './registry/registry.ts';
 import { Router } from './registry/router.ts';
+import { Burst } from './util/burst.ts';
+import { collectGarbage } from './util/collect-garbage.ts';
 import { TimingWheel } from './util/timing-wheel.ts';
 
 /**
@@ -40,6 +42,10 @@ export interface DrainResult {
 
 const WHEEL_TICK_MS = 250;
 const WHEEL_SLOTS = 2_048;
+/** After a storm of so many connections that came or went, memory is given back once few do for a while. */
+const STORM_CONNECTIONS = 1_000;
+const CALM_CONNECTIONS_PER_S = 20;
+const CALM_FOR_MS = 5_000;
 const now = () => performance.now();
 
 export class Gateway {
@@ -64,6 +70,8 @@ export class Gateway {
   readonly #paused = new Set<Endpoint>();
   /** Those with replies that are not settled. */
   readonly #holding = new Set<ReplyLane>();
+  /** Connections that come and go. */
+  readonly #churn = new Burst(STORM_CONNECTIONS, CALM_CONNECTIONS_PER_S, CALM_FOR_MS, now());
   #pausedPeerCheck: NodeJS.Timeout | undefined;
   #onAllClosed: () => void = () => {};
   #refusalQuietUntilMs = 0;
@@ -148,6 +156,7 @@ export class Gateway {
 
   #everyTick(): void {
     this.#deadlines.sweep(now());
+    if (this.#churn.isOver(now())) collectGarbage();
     const excess = this.#broker.congestion();
     if (excess > 0) this.#relieve(excess);
   }
@@ -207,6 +216,7 @@ export class Gateway {
     this.#metrics.handshakeSucceeded(handshakeMs, resumed);
     const endpoint = new Endpoint(this.#host, connectionId, socket, peer);
     this.#alive.add(endpoint);
+    this.#churn.add();
     this.#registry.register(endpoint);
     const tls = { protocol: socket.getProtocol(), cipher: socket.getCipher().name, resumed };
     this.#broker.events.publish(this.#events.opened(endpoint, tls));
@@ -235,6 +245,7 @@ export class Gateway {
     this.#metrics.connectionClosed(ending.reason);
     this.#broker.events.publish(this.#events.closed(endpoint, ending, durationMs));
     this.#alive.delete(endpoint);
+    this.#churn.add();
     if (this.#alive.size === 0) this.#onAllClosed();
     if (!this.#log.isLevelEnabled('debug')) return;
     const { connectionId, peer, framesReceived, framesSent } = endpoint;
