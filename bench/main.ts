@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { onStopRequest } from '../src/dev/stop-request.ts';
 import { outputOptions } from './cli/common-options.ts';
 import {
   type OptionTable,
@@ -60,7 +62,7 @@ async function runScenario(
 ): Promise<number> {
   const progress = new Progress();
   const startedAt = new Date().toISOString();
-  const stopped = stopRequest();
+  const stopped = stopRequest(progress);
   await using run = new Run(progress);
   await Promise.race([scenario.run(run, options), stopped]);
   progress.end();
@@ -91,24 +93,16 @@ function files({ json, html }: Values<typeof outputOptions>): { json?: string; h
 }
 
 class Stopped extends Error {
-  readonly exitCode: number;
-
-  constructor(signal: string, exitCode: number) {
-    super(`stopped by ${signal}`);
-    this.exitCode = exitCode;
-  }
+  readonly exitCode = 130;
 }
 
-/** Rejects at the first signal, so that the run ends what it started; a second one ends the process at once. */
-function stopRequest(): Promise<never> {
-  return new Promise((_, reject) => {
-    for (const [signal, exitCode] of Object.entries({ SIGHUP: 129, SIGINT: 130, SIGTERM: 143 })) {
-      process.once(signal, () => {
-        process.once(signal, () => process.exit(exitCode));
-        reject(new Stopped(signal, exitCode));
-      });
-    }
-  });
+/** Rejects when somebody wishes an end, so that the run ends what it has started. */
+async function stopRequest(progress: Progress): Promise<never> {
+  await once(
+    onStopRequest((line) => progress.say(line)),
+    'abort',
+  );
+  throw new Stopped('stopped');
 }
 
 function tableOf(scenario: Scenario): OptionTable & typeof outputOptions {

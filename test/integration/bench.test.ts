@@ -210,7 +210,7 @@ describe('the bench harness', () => {
     expect(processesMentioning(own).length).toBeGreaterThan(5);
     child.kill(signal);
     const [code] = await once(child, 'close');
-    expect(code).toBe(signal === 'SIGKILL' ? null : 143);
+    expect(code).toBe(signal === 'SIGKILL' ? null : 130);
     expect(await processesLeft([own], 20_000)).toEqual([]);
   });
 });
