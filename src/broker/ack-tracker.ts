@@ -28,6 +28,11 @@ export class AckTracker {
     if (this.#open.delete(deliveryTag)) this.#settled.push(deliveryTag);
   }
 
+  /** It goes back to the queue: no ack covers it. */
+  givenBack(deliveryTag: number): void {
+    this.#open.delete(deliveryTag);
+  }
+
   get openCount(): number {
     return this.#open.size;
   }

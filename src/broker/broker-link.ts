@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import { maskUrl } from '../config/mask.ts';
 import type { Backoff } from '../util/backoff.ts';
 import { BrokerError, messageOf } from './broker-error.ts';
+import { ignoreLateFrames } from './late-frames.ts';
 
 /**
  * One AMQP connection that comes back by itself. A node has three, because a broker in a memory alarm stops
@@ -85,6 +86,7 @@ export class BrokerLink {
   async #run(): Promise<void> {
     for (let attempt = 0; !this.#stopped; attempt++) {
       const url = this.#options.urls[attempt % this.#options.urls.length]!;
+      let failure: unknown;
       try {
         const connectedAtMs = performance.now();
         const model = await this.#connect(url);
@@ -92,18 +94,21 @@ export class BrokerLink {
         // One that is lost as soon as it is made must not be retried at full speed.
         if (performance.now() - connectedAtMs > this.#options.heartbeatSeconds * 1_000) this.#backoff.reset();
       } catch (error) {
-        this.#logFailure(url, error);
+        failure = error;
       }
-      if (!this.#stopped) await this.#pause(this.#backoff.nextMs());
+      if (this.#stopped) return;
+      const waitMs = this.#backoff.nextMs();
+      if (failure !== undefined) this.#logFailure(url, failure, waitMs);
+      await this.#pause(waitMs);
     }
   }
 
   /** The first failure and then ever rarer ones: a broker that is away for hours must not fill the log. */
-  #logFailure(url: string, error: unknown): void {
-    const attempt = this.#backoff.failures + 1;
-    if (this.#stopped || !Number.isInteger(Math.log2(attempt))) return;
+  #logFailure(url: string, error: unknown, waitMs: number): void {
+    const attempt = this.#backoff.failures;
+    if (!Number.isInteger(Math.log2(attempt))) return;
     this.#log.warn(
-      { broker: maskUrl(url), attempt, reason: messageOf(error) },
+      { broker: maskUrl(url), attempt, reason: messageOf(error), retryInMs: Math.round(waitMs) },
       'broker connection failed, trying again',
     );
   }
@@ -149,6 +154,7 @@ export class BrokerLink {
   /** Announces the connection and returns when it has ended. */
   async #serve(model: ChannelModel, url: string): Promise<void> {
     corkEachTurn(socketOf(model));
+    ignoreLateFrames(model);
     let failure: Error | undefined;
     const ended = new Promise<void>((resolve) => {
       model.on('close', (error) => {

@@ -44,6 +44,8 @@ export interface ReplyHandlers {
 }
 
 const REST_IDLE_MS = 2_000;
+/** Of those that the queues allow, what forwards that cannot be made leave to crashes. */
+const SPARE_DELIVERIES = 3;
 /** Share of a prefetch. */
 const CONGESTED_ABOVE = 0.75;
 
@@ -71,7 +73,12 @@ export class Broker {
     const topology = new Topology(options.names, options.topology, log);
     this.producer = new Producer(publish, topology, options.producer, backoff(), observer, log);
     this.#undelivered = new UndeliveredPublisher(forward, topology, backoff(), log);
-    this.forwarder = new Forwarder(forward, options.inboxPrefix, options.forwardGraceMs, backoff(), log);
+    const forwarding = {
+      graceMs: options.forwardGraceMs,
+      maxGiveBacks: Math.max(0, options.topology.deliveryLimit - SPARE_DELIVERIES),
+      isAlarmed: () => publish.isBlocked,
+    };
+    this.forwarder = new Forwarder(forward, options.inboxPrefix, forwarding, backoff(), log);
     this.events = new EventPublisher(forward, topology, backoff(), observer, log);
 
     const settled: SettledObserver = {
@@ -128,7 +135,8 @@ export class Broker {
     const limit = this.#prefetch * CONGESTED_ABOVE;
     let most = 0;
     for (const consumer of this.#consumers) most = Math.max(most, consumer.takeLeastOpen());
-    return Math.max(0, most - limit);
+    // While nothing can be forwarded, that may be what fills it; no device is to pay for it.
+    return this.forwarder.takes ? Math.max(0, most - limit) : 0;
   }
 
   /** Takes no more replies; those received are settled by whoever holds them. */

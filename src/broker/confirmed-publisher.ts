@@ -28,6 +28,12 @@ export interface PublisherOptions<T> {
   returned?(message: Message): boolean;
 }
 
+/**
+ * A channel whose oldest message is not confirmed for one to two of these has failed: a quorum queue that changes its
+ * leader can leave it waiting for ever.
+ */
+const PROGRESS_CHECK_MS = 10_000;
+
 export class ConfirmedPublisher<T> {
   readonly #options: PublisherOptions<T>;
   readonly #link: BrokerLink;
@@ -38,6 +44,8 @@ export class ConfirmedPublisher<T> {
   /** amqplib's write buffer is full; it will say `drain`, or the channel will be lost. */
   #draining = false;
   #idleWaiters: (() => void)[] = [];
+  #oldestAtCheck: T | undefined;
+  #progressCheck: NodeJS.Timeout | undefined;
 
   constructor(link: BrokerLink, options: PublisherOptions<T>, backoff: Backoff, log: Logger) {
     this.#link = link;
@@ -49,6 +57,7 @@ export class ConfirmedPublisher<T> {
       setUp: (channel, model) => this.#setUp(channel, model),
       lost: () => {
         this.#channel = null;
+        clearInterval(this.#progressCheck);
       },
     };
     this.#keeper = new ChannelKeeper(link, user, backoff, log);
@@ -99,7 +108,16 @@ export class ConfirmedPublisher<T> {
     this.#window.rewind();
     this.#draining = false;
     this.#channel = channel;
+    this.#oldestAtCheck = undefined;
+    this.#progressCheck = setInterval(() => this.#checkProgress(channel), PROGRESS_CHECK_MS).unref();
     this.#pump();
+  }
+
+  #checkProgress(channel: ConfirmChannel): void {
+    const oldest = this.#link.isBlocked ? undefined : this.#window.oldestSent;
+    if (oldest !== undefined && oldest === this.#oldestAtCheck)
+      this.#fail(channel, `a message was not confirmed within ${PROGRESS_CHECK_MS} ms`);
+    this.#oldestAtCheck = oldest;
   }
 
   #pump(): void {

@@ -118,6 +118,16 @@ export class ConsumerSession {
     setImmediate(() => this.flush());
   }
 
+  /** Returns the delivery to its queue, for any consumer to take. */
+  givenBack(deliveryTag: number): void {
+    this.#tracker.givenBack(deliveryTag);
+    try {
+      this.channel.nack({ fields: { deliveryTag } } as ConsumeMessage, false, true);
+    } catch {
+      // As below: the broker takes it back anyway.
+    }
+  }
+
   flush(): void {
     this.#flushScheduled = false;
     if (!this.#tracker.needsFlush) return;

@@ -77,6 +77,16 @@ export class Delivery implements Reply {
     this.acknowledge();
   }
 
+  /** How often it was given back, as far as the broker counts that (in quorum queues, up to the delivery limit). */
+  get timesGivenBack(): number {
+    return Number(this.message.properties.headers?.['x-delivery-count'] ?? 0);
+  }
+
+  /** Leaves it to whoever takes it next from its queue. */
+  giveBack(): void {
+    this.#session.givenBack(this.message.fields.deliveryTag);
+  }
+
   acknowledge(): void {
     this.#session.settled(this.message.fields.deliveryTag);
   }

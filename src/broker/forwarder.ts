@@ -13,7 +13,19 @@ import { FORWARD_ID_HEADER, int64, resendableHeaders, resendableProperties } fro
  * A forward that comes back (no such inbox) is offered again for a grace period, because an inbox may be gone
  * only while its queue is declared anew; then the reply is undelivered as not_connected. An owner found missing
  * that way is remembered for a while, so that the replies of a whole lost node do not fill the prefetch.
+ *
+ * While nothing can be published (an alarm of the broker, say), replies go back to their queue after a moment, until
+ * their owner takes them itself: kept, they would fill the prefetch that this node's own replies come through.
  */
+export interface ForwarderOptions {
+  /** How long a forward without an inbox is offered again. */
+  readonly graceMs: number;
+  /** Below the delivery limit, past which a queue would drop the reply. */
+  readonly maxGiveBacks: number;
+  /** The broker is known to take nothing. It tells a connection only in answer to what that publishes. */
+  isAlarmed(): boolean;
+}
+
 interface Forward {
   readonly delivery: Delivery;
   readonly owner: string;
@@ -23,21 +35,36 @@ interface Forward {
 }
 
 const RETRY_MS = 250;
+/** How long a reply that cannot be forwarded is kept: long enough not to keep the broker busy with it. */
+const GIVE_BACK_MS = 500;
 const REMEMBER_MISSING_MS = 60_000;
 const MAX_MISSING = 1_024;
 
 export class Forwarder {
   readonly #publisher: ConfirmedPublisher<Forward>;
   readonly #graceMs: number;
+  readonly #maxGiveBacks: number;
+  readonly #isAlarmed: () => boolean;
   readonly #underWay = new Map<number, Forward>();
   /** Owners without an inbox → monotonic time until which that is believed. */
   readonly #missing = new Map<string, number>();
   #retryLater: Forward[] = [];
   #retryTimer: NodeJS.Timeout | undefined;
+  /** Replies that came while nothing could be published. */
+  #kept: { delivery: Delivery; owner: string }[] = [];
+  #keptTimer: NodeJS.Timeout | undefined;
   #nextId = 0;
 
-  constructor(link: BrokerLink, inboxPrefix: string, graceMs: number, backoff: Backoff, log: Logger) {
+  constructor(
+    link: BrokerLink,
+    inboxPrefix: string,
+    { graceMs, maxGiveBacks, isAlarmed }: ForwarderOptions,
+    backoff: Backoff,
+    log: Logger,
+  ) {
     this.#graceMs = graceMs;
+    this.#maxGiveBacks = maxGiveBacks;
+    this.#isAlarmed = isAlarmed;
     this.#publisher = new ConfirmedPublisher<Forward>(
       link,
       {
@@ -66,7 +93,17 @@ export class Forwarder {
     return this.#publisher.isUp;
   }
 
+  /** A reply for another node can be handed on now. */
+  get takes(): boolean {
+    return this.isUp && !this.#isAlarmed();
+  }
+
   forward(delivery: Delivery, owner: string): void {
+    if (!this.takes && delivery.timesGivenBack < this.#maxGiveBacks) {
+      this.#kept.push({ delivery, owner });
+      this.#keptTimer ??= setTimeout(() => this.#giveBack(), GIVE_BACK_MS);
+      return;
+    }
     delivery.detach();
     const now = performance.now();
     const graceMs = (this.#missing.get(owner) ?? 0) > now ? 0 : this.#graceMs;
@@ -79,6 +116,7 @@ export class Forwarder {
 
   async stop(): Promise<void> {
     clearTimeout(this.#retryTimer);
+    clearTimeout(this.#keptTimer);
     await this.#publisher.stop();
   }
 
@@ -112,6 +150,14 @@ export class Forwarder {
   #retry(): void {
     this.#retryTimer = undefined;
     for (const forward of this.#retryLater.splice(0)) this.#send(forward);
+  }
+
+  #giveBack(): void {
+    this.#keptTimer = undefined;
+    for (const { delivery, owner } of this.#kept.splice(0)) {
+      if (this.takes) this.forward(delivery, owner);
+      else delivery.giveBack();
+    }
   }
 
   #rememberMissing(owner: string, now: number): void {

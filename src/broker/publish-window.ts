@@ -42,6 +42,11 @@ export class PublishWindow<T> {
     return this.#next < this.#tail ? this.#ring[this.#next & (this.#ring.length - 1)] : undefined;
   }
 
+  /** The oldest entry that was sent on this channel and is not confirmed. */
+  get oldestSent(): T | undefined {
+    return this.#head < this.#next ? this.#ring[this.#head & (this.#ring.length - 1)] : undefined;
+  }
+
   /** The entry that `peekUnsent` shows was sent on an earlier channel. */
   get isResend(): boolean {
     return this.#next < this.#resendEnd;

@@ -29,6 +29,7 @@ export class RoundTrip {
   #channel: ConfirmChannel | null = null;
   #timer: NodeJS.Timeout | undefined;
   #sequence = 0;
+  #timeouts = 0;
   #confirmed = false;
   #consumed = false;
   #works = false;
@@ -135,7 +136,10 @@ export class RoundTrip {
     this.#confirmed = false;
     this.#consumed = false;
     this.#timer = setTimeout(() => {
-      this.failed(`no broker round trip within ${this.#options.timeoutMs} ms`);
+      const reason = `no broker round trip within ${this.#options.timeoutMs} ms`;
+      this.failed(reason);
+      // A channel can be stuck although its connection is not.
+      if (++this.#timeouts % TIMEOUTS_PER_CHANNEL === 0 && !this.#link.isBlocked) this.#keeper.reset(reason);
       this.#probeSoon(0);
     }, this.#options.timeoutMs);
     // Without a channel, or while the broker reads nothing, the timeout above is the answer.
@@ -155,6 +159,7 @@ export class RoundTrip {
 
   #completeIfBoth(): void {
     if (!this.#confirmed || !this.#consumed) return;
+    this.#timeouts = 0;
     if (this.#isWhole()) {
       this.#set(true, 'broker round trip works');
       this.#probeSoon(this.#options.intervalMs);
@@ -172,6 +177,9 @@ export class RoundTrip {
     this.#onChange(works, reason);
   }
 }
+
+/** Probes in a row that may fail on one channel. */
+const TIMEOUTS_PER_CHANNEL = 4;
 
 /** How soon to look again when the probe came back while another channel was still being set up. */
 const WHOLE_RETRY_MS = 100;

@@ -20,13 +20,13 @@ export interface TappedPublish {
 }
 
 /**
- * Stands between a client and its broker and notes every basic.publish as it is on the wire: client libraries read
- * all integer types as one and the same.
+ * Stands between clients and their broker. It notes every basic.publish as it is on the wire, because client
+ * libraries read all integer types as one and the same; and it can hold back what the broker says, or spoil an ack.
  */
 export class AmqpTap {
   readonly published: TappedPublish[] = [];
   readonly #server: Server;
-  readonly #sockets = new Set<Socket>();
+  readonly #connections = new Set<TappedConnection>();
   readonly #broker: URL;
 
   static async start(amqpUrl: string): Promise<AmqpTap> {
@@ -48,60 +48,122 @@ export class AmqpTap {
     return url.href;
   }
 
+  /** Hands on nothing more of what the broker sends to connections whose name contains the text. */
+  hold(name: string): void {
+    for (const connection of this.#named(name)) connection.hold();
+  }
+
+  release(name: string): void {
+    for (const connection of this.#named(name)) connection.release();
+  }
+
+  /**
+   * Lets the next basic.ack on one of these connections name a delivery that never was. The broker answers that by
+   * closing the channel.
+   */
+  spoilNextAck(name: string): void {
+    const connections = this.#named(name);
+    for (const connection of connections) {
+      connection.onAck = (deliveryTag) => {
+        deliveryTag.writeUInt32BE(1); // The upper half of its 64 bits.
+        for (const each of connections) each.onAck = () => {};
+      };
+    }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const socket of this.#sockets) socket.destroy();
+    for (const connection of this.#connections) connection.end();
     this.#server.close();
     await once(this.#server, 'close');
   }
 
   #join(client: Socket): void {
     const broker = openSocket(Number(this.#broker.port), this.#broker.hostname);
-    const reader = new PublishReader((publish) => this.published.push(publish));
-    for (const socket of [client, broker]) {
-      this.#sockets.add(socket);
-      socket.setNoDelay(true);
-      socket.on('error', () => {});
-      socket.on('close', () => {
-        client.destroy();
-        broker.destroy();
-      });
-    }
-    client.on('data', (chunk) => reader.push(chunk));
-    client.pipe(broker);
-    broker.pipe(client);
+    const connection = new TappedConnection(client, broker, (publish) => this.published.push(publish));
+    this.#connections.add(connection);
+    client.on('close', () => this.#connections.delete(connection));
+  }
+
+  #named(name: string): TappedConnection[] {
+    return [...this.#connections].filter(({ greeting }) => greeting.includes(name));
   }
 }
 
+class TappedConnection {
+  /** The first that the client sent, with the properties that name the connection. */
+  greeting: Buffer = Buffer.alloc(0);
+  /** Gets the delivery tag of each basic.ack; what it writes there is what the broker gets. */
+  onAck: (deliveryTag: Buffer) => void = () => {};
+  readonly #client: Socket;
+  readonly #broker: Socket;
+
+  constructor(client: Socket, broker: Socket, onPublish: (publish: TappedPublish) => void) {
+    this.#client = client;
+    this.#broker = broker;
+    for (const socket of [client, broker]) {
+      socket.setNoDelay(true);
+      socket.on('error', () => {});
+      socket.on('close', () => this.end());
+    }
+    const reader = new FrameReader(onPublish, (deliveryTag) => this.onAck(deliveryTag));
+    client.on('data', (chunk) => {
+      if (this.greeting.length < GREETING_BYTES) this.greeting = Buffer.concat([this.greeting, chunk]);
+      broker.write(reader.push(chunk));
+    });
+    this.release();
+  }
+
+  hold(): void {
+    this.#broker.unpipe();
+  }
+
+  release(): void {
+    this.#broker.pipe(this.#client);
+  }
+
+  end(): void {
+    this.#client.destroy();
+    this.#broker.destroy();
+  }
+}
+
+const GREETING_BYTES = 1_024;
 const PROTOCOL_HEADER_BYTES = 8;
 const FRAME_OVERHEAD_BYTES = 8;
 const METHOD = 1;
 const HEADER = 2;
 const BASIC_PUBLISH = (60 << 16) | 40;
+const BASIC_ACK = (60 << 16) | 80;
 
-/** Cuts one direction of an AMQP 0-9-1 connection into frames (section 4.2.3) and joins each publish's two. */
-class PublishReader {
+/** Cuts what a client sends on an AMQP 0-9-1 connection into frames (section 4.2.3), and joins the two of a publish. */
+class FrameReader {
   readonly #onPublish: (publish: TappedPublish) => void;
+  readonly #onAck: (deliveryTag: Buffer) => void;
   readonly #begun = new Map<number, Pick<TappedPublish, 'exchange' | 'routingKey' | 'mandatory'>>();
   #unread: Buffer = Buffer.alloc(0);
   #greeted = false;
 
-  constructor(onPublish: (publish: TappedPublish) => void) {
+  constructor(onPublish: (publish: TappedPublish) => void, onAck: (deliveryTag: Buffer) => void) {
     this.#onPublish = onPublish;
+    this.#onAck = onAck;
   }
 
-  push(chunk: Buffer): void {
-    this.#unread = Buffer.concat([this.#unread, chunk]);
-    if (!this.#greeted) {
-      if (this.#unread.length < PROTOCOL_HEADER_BYTES) return;
-      this.#unread = this.#unread.subarray(PROTOCOL_HEADER_BYTES);
+  /** Returns the bytes to hand on: all frames that are whole. */
+  push(chunk: Buffer): Buffer {
+    const bytes = Buffer.concat([this.#unread, chunk]);
+    let at = 0;
+    if (!this.#greeted && bytes.length >= PROTOCOL_HEADER_BYTES) {
+      at = PROTOCOL_HEADER_BYTES;
       this.#greeted = true;
     }
-    while (this.#unread.length >= FRAME_OVERHEAD_BYTES) {
-      const end = this.#unread.readUInt32BE(3) + FRAME_OVERHEAD_BYTES;
-      if (this.#unread.length < end) return;
-      this.#frame(this.#unread[0]!, this.#unread.readUInt16BE(1), this.#unread.subarray(7, end - 1));
-      this.#unread = this.#unread.subarray(end);
+    while (this.#greeted && bytes.length - at >= FRAME_OVERHEAD_BYTES) {
+      const end = at + bytes.readUInt32BE(at + 3) + FRAME_OVERHEAD_BYTES;
+      if (bytes.length < end) break;
+      this.#frame(bytes[at]!, bytes.readUInt16BE(at + 1), bytes.subarray(at + 7, end - 1));
+      at = end;
     }
+    this.#unread = bytes.subarray(at);
+    return bytes.subarray(0, at);
   }
 
   #frame(type: number, channel: number, payload: Buffer): void {
@@ -109,6 +171,8 @@ class PublishReader {
       const fields = new Fields(payload.subarray(6));
       const [exchange, routingKey] = [fields.shortString(), fields.shortString()];
       this.#begun.set(channel, { exchange, routingKey, mandatory: (fields.octet() & 1) === 1 });
+    } else if (type === METHOD && payload.readUInt32BE(0) === BASIC_ACK) {
+      this.#onAck(payload.subarray(4, 12));
     } else if (type === HEADER) {
       const fields = new Fields(payload.subarray(12));
       this.#onPublish({ ...this.#begun.get(channel)!, ...readProperties(fields) });

@@ -11,63 +11,119 @@ export type ReplyRoute = 'inbox' | 'shared';
 
 /**
  * A backend that answers each line with itself and enters everything in a ledger. A line is acknowledged once its
- * reply is confirmed, so that a reply that a broker lost with the connection is published again. It connects again
- * by itself, as often as it takes.
+ * reply is confirmed, so that a reply that a broker lost with the connection is published again; one that no queue
+ * took is offered again. It connects again by itself, as often as it takes.
  */
 export class LedgerBackend {
+  /** Of the replies from now on. */
+  route: ReplyRoute;
   readonly #ledger: Ledger;
   readonly #names: Names;
   readonly #urls: readonly string[];
-  readonly #route: ReplyRoute;
   /** `<session> <n>` of lines whose reply is confirmed. */
   readonly #answered = new Set<string>();
-  readonly #stopping = new AbortController();
+  /** The same of replies that came back and whose confirm has not come. */
+  readonly #returned = new Set<string>();
+  readonly #withheldSessions = new Set<string>();
+  #withheldLines: ConsumeMessage[] = [];
+  #wanted: 'serving' | 'paused' | 'stopped' = 'serving';
+  /** Wakes the loop, wherever it waits. */
+  #wake: () => void = () => {};
+  #onServed: () => void = () => {};
+  #channel: ConfirmChannel | undefined;
   readonly #done: Promise<void>;
 
   constructor(ledger: Ledger, names: Names, urls: readonly string[], route: ReplyRoute) {
     this.#ledger = ledger;
     this.#names = names;
     this.#urls = urls;
-    this.#route = route;
+    this.route = route;
     this.#done = this.#run();
   }
 
+  /** Replies that the broker has taken. */
+  get answered(): number {
+    return this.#answered.size;
+  }
+
+  /** Closes its connection in good order; lines stay in their queue until `resume`. */
+  async pause(): Promise<void> {
+    const served = new Promise<void>((resolve) => {
+      this.#onServed = resolve;
+    });
+    this.#want('paused');
+    if (this.#channel !== undefined) await served;
+  }
+
+  resume(): void {
+    this.#want('serving');
+  }
+
+  /** Keeps the reply to the session's next line back until `release`; later ones overtake it. */
+  withholdNext(session: string): void {
+    this.#withheldSessions.add(session);
+  }
+
+  get withheld(): number {
+    return this.#withheldLines.length;
+  }
+
+  release(): void {
+    for (const line of this.#withheldLines.splice(0)) this.#publish(this.#channel!, line, () => {});
+  }
+
   async stop(): Promise<void> {
-    this.#stopping.abort();
+    this.#want('stopped');
     await this.#done;
   }
 
+  #want(wanted: 'serving' | 'paused' | 'stopped'): void {
+    this.#wanted = wanted;
+    this.#wake();
+  }
+
+  /** Resolves at the next change of what is wanted. */
+  #change(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+    });
+  }
+
   async #run(): Promise<void> {
-    for (let attempt = 0; !this.#stopping.signal.aborted; attempt++) {
+    for (let attempt = 0; this.#wanted !== 'stopped'; attempt++) {
+      if (this.#wanted === 'paused') {
+        await this.#change();
+        continue;
+      }
       try {
         await this.#serve(this.#urls[attempt % this.#urls.length]!);
       } catch {
         // The broker is gone, or not yet there: that is what tests do to it.
-        this.#ledger.backendReconnected();
-        await delay(RETRY_MS, undefined, { signal: this.#stopping.signal }).catch(() => {});
+        await delay(RETRY_MS);
       }
+      this.#ledger.backendReconnected();
+      this.#onServed();
     }
   }
 
-  /** Answers until the connection fails or `stop` is called. */
+  /** Answers until the connection fails or it is to pause or stop. */
   async #serve(url: string): Promise<void> {
+    const stop = this.#change();
     const model = await connect(url, { noDelay: true, timeout: 5_000 });
     const failed = new Promise<never>((_, reject) => {
       model.on('error', reject);
       model.on('close', () => reject(new Error('connection closed')));
     });
     failed.catch(() => {}); // It also fails while we close the connection ourselves.
-    const stop = new Promise<void>((resolve) => {
-      if (this.#stopping.signal.aborted) resolve();
-      else this.#stopping.signal.addEventListener('abort', () => resolve(), { once: true });
-    });
     try {
       const channel = await Promise.race([failed, model.createConfirmChannel()]);
+      this.#channel = channel;
       const channelFailed = new Promise<never>((_, reject) => {
         channel.on('error', reject);
         channel.on('close', () => reject(new Error('channel closed')));
       });
       channelFailed.catch(() => {});
+      channel.on('return', (message) => this.#returned.add(message.properties.messageId));
       const consume = async () => {
         await channel.prefetch(PREFETCH);
         const gone = () => channel.emit('error', new Error('a queue was deleted'));
@@ -84,27 +140,44 @@ export class LedgerBackend {
       await Promise.race([failed, channelFailed, stop]);
     } finally {
       await Promise.race([model.close().catch(() => {}), delay(2_000, undefined, { ref: false })]);
+      this.#channel = undefined;
     }
   }
 
   #answer(channel: ConfirmChannel, line: ConsumeMessage): void {
     const { session, n, isFirst } = this.#ledger.lineTaken(line);
-    const name = `${session} ${n}`;
-    if (!isFirst && this.#answered.has(name)) {
+    if (!isFirst && this.#answered.has(`${session} ${n}`)) {
       channel.ack(line);
-      return;
+    } else if (this.#withheldSessions.delete(session)) {
+      // Acknowledged at once: the broker may close the channel of a consumer that takes long.
+      this.#withheldLines.push(line);
+      channel.ack(line);
+    } else {
+      this.#publish(channel, line, () => channel.ack(line));
     }
-    const queue = this.#route === 'inbox' ? line.properties.replyTo : this.#names.toDevice;
+  }
+
+  #publish(channel: ConfirmChannel, line: ConsumeMessage, done: () => void): void {
+    const [session, n] = String(line.content).split(' ', 2) as [string, string];
+    const name = `${session} ${n}`;
+    const queue = this.route === 'inbox' ? line.properties.replyTo : this.#names.toDevice;
     const headers = {
       connection_id: line.properties.headers?.connection_id,
-      to_device_seq: { '!': 'int64', value: n },
+      to_device_seq: { '!': 'int64', value: Number(n) },
     };
-    channel.sendToQueue(queue, line.content, { headers, persistent: true, mandatory: true }, (error) => {
+    const options = { headers, persistent: true, mandatory: true, messageId: name };
+    channel.sendToQueue(queue, line.content, options, (error) => {
       // The channel is lost, and the broker will deliver the line again.
       if (error) return;
+      if (this.#returned.delete(name)) {
+        setTimeout(() => {
+          if (channel === this.#channel) this.#publish(channel, line, done);
+        }, RETRY_MS);
+        return;
+      }
       this.#answered.add(name);
-      this.#ledger.replyPublished(session, n);
-      channel.ack(line);
+      this.#ledger.replyPublished(session, Number(n));
+      done();
     });
   }
 }

@@ -39,3 +39,15 @@ export function residentBytes(pid: number): number {
   const [, kilobytes] = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))!;
   return Number(kilobytes) * 1_024;
 }
+
+/** The processor time that a process has used, in milliseconds (utime and stime of proc(5)). */
+export function processorTimeMs(pid: number): number {
+  // The second field, the name in brackets, may contain spaces.
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    .replace(/^.*\) /, '')
+    .split(' ');
+  return (Number(fields[11]) + Number(fields[12])) * MS_PER_TICK;
+}
+
+/** USER_HZ is 100 on every Linux that Node runs on. */
+const MS_PER_TICK = 10;

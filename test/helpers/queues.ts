@@ -13,8 +13,10 @@ export async function declareQueue(
   await onChannel((channel) => channel.assertQueue(queue, { durable: true, arguments: args }), amqpUrl);
 }
 
-export async function deleteQueue(queue: string, amqpUrl?: string): Promise<void> {
-  await onChannel((channel) => channel.deleteQueue(queue), amqpUrl);
+/** Returns how many messages, ready to be taken, went with it. */
+export async function deleteQueue(queue: string, amqpUrl?: string): Promise<number> {
+  const { messageCount } = await onChannel((channel) => channel.deleteQueue(queue), amqpUrl);
+  return messageCount;
 }
 
 export async function declareExchange(exchange: string, type: string): Promise<void> {

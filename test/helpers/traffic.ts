@@ -28,8 +28,9 @@ const TICK_MS = 20;
 export class Traffic {
   readonly ledger = new Ledger();
   readonly devices: TrafficDevice[];
-  readonly #backend: LedgerBackend;
+  readonly backend: LedgerBackend;
   readonly #timer: NodeJS.Timeout;
+  #lineEveryMs: number;
 
   /** Resolves once every device has had its first reply. */
   static async start(gateway: GatewayProcess, options: TrafficOptions = {}): Promise<Traffic> {
@@ -42,14 +43,20 @@ export class Traffic {
 
   private constructor(gateway: GatewayProcess, devices: TrafficDevice[], options: TrafficOptions) {
     this.devices = devices;
-    const { amqpUrls = [inject('amqpUrl')], replies = 'inbox', lineEveryMs = 500 } = options;
-    this.#backend = new LedgerBackend(this.ledger, gateway.names, amqpUrls, replies);
+    const { amqpUrls = [inject('amqpUrl')], replies = 'inbox' } = options;
+    this.#lineEveryMs = options.lineEveryMs ?? 500;
+    this.backend = new LedgerBackend(this.ledger, gateway.names, amqpUrls, replies);
     let due = 0;
     let next = 0;
     this.#timer = setInterval(() => {
-      for (due += (devices.length * TICK_MS) / lineEveryMs; due >= 1; due--)
+      for (due += (devices.length * TICK_MS) / this.#lineEveryMs; due >= 1; due--)
         devices[next++ % devices.length]!.send();
     }, TICK_MS);
+  }
+
+  /** From now on, each device sends a line this often. */
+  pace(lineEveryMs: number): void {
+    this.#lineEveryMs = lineEveryMs;
   }
 
   /** All connections that devices have had. */
@@ -80,25 +87,28 @@ export class Traffic {
     );
   }
 
-  /** Sends no more, and waits until the backend has all lines and the devices all replies of living sessions. */
-  async settle(timeoutMs = 60_000): Promise<LedgerReport> {
+  /**
+   * Sends no more, and waits until the backend has all lines and the devices all replies of living sessions; with
+   * losses, until each device has the reply to its last line.
+   */
+  async settle({ withLosses = false } = {}): Promise<LedgerReport> {
     clearInterval(this.#timer);
     for (const device of this.devices) device.stop();
     const living = () => this.sessions.filter(({ dropped }) => !dropped);
-    await eventually(
-      'all lines and replies have arrived',
-      () =>
-        living().every(({ session, sent }) => this.ledger.takenOf(session) === sent) &&
-        this.ledger.openReplies(living()) === 0,
-      timeoutMs,
-    ).catch(() => {}); // The report says what is missing.
+    const allIsIn = () =>
+      living().every(({ session, sent }) => this.ledger.takenOf(session) === sent) &&
+      this.ledger.openReplies(living()) === 0;
+    const lastIsIn = () => living().every(({ sent, nextReply }) => nextReply === sent);
+    await eventually('all lines and replies have arrived', withLosses ? lastIsIn : allIsIn, 60_000).catch(
+      () => {},
+    ); // The report says what is missing.
     return this.ledger.report(this.sessions);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#timer);
     for (const device of this.devices) device[Symbol.dispose]();
-    await this.#backend.stop();
+    await this.backend.stop();
   }
 }
 
@@ -131,12 +141,16 @@ class TrafficDevice {
     return this.#device.socket;
   }
 
-  /** Sends its next line, unless it has to wait: for a connection, or because the gateway reads no more. */
-  send(): void {
+  /** Sends its next lines in one write, unless it has to wait: for a connection, or because the gateway reads no more. */
+  send(lines = 1): void {
     const { socket } = this.#device;
     if (this.#stopped || this.current.dropped || !socket.writable || socket.writableNeedDrain) return;
-    this.#sentAtMs.push(performance.now());
-    socket.write(`${this.current.nextLine(this.#options.lineBytes)}\n`);
+    let text = '';
+    for (let i = 0; i < lines; i++) {
+      this.#sentAtMs.push(performance.now());
+      text += `${this.current.nextLine(this.#options.lineBytes)}\n`;
+    }
+    socket.write(text);
   }
 
   stop(): void {

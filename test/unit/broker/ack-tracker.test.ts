@@ -12,6 +12,10 @@ class BrokerChannel {
     return this.#tag;
   }
 
+  takeBack(tag: number): void {
+    if (!this.outstanding.delete(tag)) throw new Error(`406: unknown delivery tag ${tag}`);
+  }
+
   acknowledge({ deliveryTag, multiple }: Ack): void {
     if (!this.outstanding.has(deliveryTag)) throw new Error(`406: unknown delivery tag ${deliveryTag}`);
     for (const tag of this.outstanding) {
@@ -25,6 +29,7 @@ const steps = fc.array(
     { weight: 4, arbitrary: fc.record({ do: fc.constant('deliver' as const) }) },
     { weight: 4, arbitrary: fc.record({ do: fc.constant('settle' as const), which: fc.nat() }) },
     { weight: 1, arbitrary: fc.record({ do: fc.constant('settleTwice' as const), which: fc.nat() }) },
+    { weight: 1, arbitrary: fc.record({ do: fc.constant('giveBack' as const), which: fc.nat() }) },
     { weight: 1, arbitrary: fc.record({ do: fc.constant('flush' as const) }) },
   ),
   { maxLength: 100, size: 'max' },
@@ -58,6 +63,11 @@ describe('acknowledgements', () => {
             flush();
           } else if (open.length > 0) {
             const [tag] = open.splice(step.which % open.length, 1);
+            if (step.do === 'giveBack') {
+              broker.takeBack(tag!);
+              tracker.givenBack(tag!);
+              continue;
+            }
             tracker.settled(tag!);
             if (step.do === 'settleTwice') tracker.settled(tag!);
             expect(tracker.needsFlush).toBe(true);

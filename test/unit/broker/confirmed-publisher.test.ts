@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { ConfirmedPublisher, type PublisherOptions } from '../../../src/broker/confirmed-publisher.ts';
 import { Backoff } from '../../../src/util/backoff.ts';
 import { type FakeChannel, FakeLink, silent } from './fake-broker.ts';
@@ -332,4 +332,45 @@ test('whatever happens, every message is confirmed once, and each channel carrie
     }),
     { numRuns: 100 },
   );
+});
+
+describe('a channel on which nothing is confirmed any more', () => {
+  const check = () => vi.advanceTimersByTime(10_000);
+  const start = async () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+    const { link, push } = publisher();
+    return { link, push, channel: await link.connect() };
+  };
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  test('is given up, and what it carried sent again', async () => {
+    const { link, push, channel } = await start();
+    push('a', 'b');
+    check();
+    expect(channel.closed).toBe(false);
+    const next = link.nextChannel();
+    check();
+    expect(channel.closed).toBe(true);
+    expect((await next).bodies).toEqual(['a again', 'b again']);
+  });
+
+  test('is kept while it gets on, has nothing to wait for, or the broker blocks', async () => {
+    const { link, push, channel } = await start();
+    for (let tag = 1; tag <= 5; tag++) {
+      push(`${tag}`, `${tag}, later`);
+      check();
+      channel.ack(2 * tag - 1, true);
+      check();
+      channel.ack(2 * tag);
+    }
+    check();
+    check();
+    push('kept');
+    link.block(true);
+    check();
+    check();
+    expect(channel.closed).toBe(false);
+  });
 });

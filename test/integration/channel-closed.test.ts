@@ -1,0 +1,116 @@
+import { connect } from 'amqplib';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { PrivateBroker } from '../../src/dev/private-broker.ts';
+import { AmqpTap } from '../helpers/amqp-tap.ts';
+import { eventually } from '../helpers/eventually.ts';
+import { GatewayProcess } from '../helpers/gateway-process.ts';
+import { deleteQueue } from '../helpers/queues.ts';
+import { Traffic } from '../helpers/traffic.ts';
+
+const CONSUMERS = 8;
+const CONSUMER_TIMEOUT_MS = 2_000;
+
+let broker: PrivateBroker;
+
+beforeAll(async () => {
+  broker = await PrivateBroker.start();
+});
+afterAll(async () => {
+  await broker?.[Symbol.asyncDispose]();
+});
+
+const channelsLost = (gateway: GatewayProcess) =>
+  gateway.log
+    .filter(({ msg }) => msg === 'broker channel lost')
+    .map(({ worker, channel }) => ({ worker, channel }));
+
+async function expectAllIsWell(gateway: GatewayProcess, traffic: Traffic): Promise<void> {
+  await eventually('ready', async () => (await gateway.readiness()).ready);
+  await traffic.flows();
+  const report = await traffic.settle();
+  expect(report.violations).toEqual([]);
+  expect(report.replies.undelivered).toEqual({});
+  expect(traffic.drops).toBe(0);
+  expect(gateway.log.filter(({ msg }) => msg === 'broker connection lost')).toEqual([]);
+}
+
+test('an ack that the broker cannot place costs its channel and nothing else', async () => {
+  await using tap = await AmqpTap.start(broker.url);
+  await using gateway = await GatewayProcess.start({ amqpUrl: tap.url, workers: 2 });
+  await using traffic = await Traffic.start(gateway, { amqpUrls: [broker.url] });
+  await traffic.flows();
+  tap.spoilNextAck(' consume');
+  const lost = await gateway.logged('broker channel lost');
+  expect(lost.reason).toContain('unknown delivery tag');
+  await traffic.flows();
+  expect(channelsLost(gateway)).toHaveLength(1);
+  await expectAllIsWell(gateway, traffic);
+});
+
+test('a stranger puts a queue that differs in the place of to_device: the rest goes on, and it is named', async () => {
+  await using gateway = await GatewayProcess.start({
+    amqpUrl: broker.url,
+    workers: 2,
+    // Time for the stranger to be the first to declare it.
+    env: { OWSLA_AMQP_RECONNECT_MIN_MS: '2s', OWSLA_AMQP_RECONNECT_MAX_MS: '2s' },
+  });
+  await using traffic = await Traffic.start(gateway, { amqpUrls: [broker.url], replies: 'inbox' });
+  const { toDevice } = gateway.names;
+  await traffic.flows();
+  await replaceQueue(toDevice);
+  for (const worker of [0, 1]) {
+    const differs = await gateway.logged(
+      (line) => line.msg === 'queue or exchange differs' && line.worker === worker,
+    );
+    expect(differs.reason).toContain(`${toDevice} exists with`);
+  }
+  await traffic.flows();
+  await eventually('both say why they are not ready', async () =>
+    (await gateway.readiness()).workers.every(({ ready, reason }) => !ready && reason.includes(toDevice)),
+  );
+
+  await deleteQueue(toDevice, broker.url);
+  await eventually('ready', async () => (await gateway.readiness()).ready);
+  traffic.backend.route = 'shared';
+  await traffic.flows();
+  for (const { channel } of channelsLost(gateway)) expect(channel).toMatch(/^consumer-\d$/);
+  expect(channelsLost(gateway)).toHaveLength(2 * CONSUMERS);
+  await expectAllIsWell(gateway, traffic);
+});
+
+test('a reply that is held for longer than the consumer_timeout costs its channel and nothing else', async () => {
+  // What consumer_timeout in rabbitmq.conf sets, and how often the broker looks; both hold for new channels.
+  const set = (key: string, ms: number) => broker.ctl('eval', `application:set_env(rabbit, ${key}, ${ms}).`);
+  await set('consumer_timeout', CONSUMER_TIMEOUT_MS);
+  await set('channel_tick_interval', CONSUMER_TIMEOUT_MS / 4);
+  await using gateway = await GatewayProcess.start({ amqpUrl: broker.url, workers: 2 });
+  await using traffic = await Traffic.start(gateway, { amqpUrls: [broker.url] });
+  await traffic.flows();
+  // The next ones wait for it at the gateway, unacknowledged.
+  const [held] = traffic.devices;
+  traffic.backend.withholdNext(held!.current.session);
+  await eventually('a reply is withheld', () => traffic.backend.withheld === 1);
+  const receivedBefore = held!.current.received;
+  const lost = await gateway.logged('broker channel lost');
+  expect(lost.channel).toBe('inbox');
+  expect(lost.reason).toContain('delivery acknowledgement');
+  await gateway.nextLogged(({ msg }) => msg === 'broker channel lost');
+  await traffic.flows();
+  expect(new Set(channelsLost(gateway).map(({ worker, channel }) => `${worker} ${channel}`)).size).toBe(1);
+  expect(held!.current.received).toBe(receivedBefore);
+  traffic.backend.release();
+  await eventually('the device gets what was held', () => held!.current.received > receivedBefore);
+  await expectAllIsWell(gateway, traffic);
+});
+
+/** Deletes a queue and declares one of that name with other arguments, before anybody else does. */
+async function replaceQueue(queue: string): Promise<void> {
+  const connection = await connect(broker.url, { noDelay: true });
+  const channel = await connection.createChannel();
+  void channel.deleteQueue(queue);
+  await channel.assertQueue(queue, {
+    durable: true,
+    arguments: { 'x-queue-type': 'classic', 'x-max-length': 9 },
+  });
+  await connection.close();
+}

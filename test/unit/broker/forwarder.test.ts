@@ -1,0 +1,102 @@
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import type { Delivery } from '../../../src/broker/delivery.ts';
+import { Forwarder } from '../../../src/broker/forwarder.ts';
+import { Backoff } from '../../../src/util/backoff.ts';
+import { FakeLink, silent } from './fake-broker.ts';
+
+const MAX_GIVE_BACKS = 3;
+
+class FakeDelivery {
+  readonly message = { content: Buffer.from('reply'), properties: { headers: {} } };
+  readonly timesGivenBack: number;
+  fate: 'given back' | 'forwarded' | undefined;
+
+  constructor(timesGivenBack = 0) {
+    this.timesGivenBack = timesGivenBack;
+  }
+
+  detach(): void {}
+
+  giveBack(): void {
+    this.fate = 'given back';
+  }
+
+  forwarded(): void {
+    this.fate = 'forwarded';
+  }
+
+  asDelivery(): Delivery {
+    return this as unknown as Delivery;
+  }
+}
+
+describe('a reply for another node', () => {
+  let link: FakeLink;
+  let alarmed: boolean;
+  let forwarder: Forwarder;
+  const forward = (delivery: FakeDelivery) => forwarder.forward(delivery.asDelivery(), '0badc0de');
+
+  beforeEach(() => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    link = new FakeLink();
+    alarmed = false;
+    const options = { graceMs: 1_000, maxGiveBacks: MAX_GIVE_BACKS, isAlarmed: () => alarmed };
+    forwarder = new Forwarder(link.asLink(), 'inbox.', options, new Backoff(1, 1), silent);
+  });
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  test('goes to its inbox, and is acknowledged after the confirm', async () => {
+    const channel = await link.connect();
+    const delivery = new FakeDelivery();
+    forward(delivery);
+    expect(channel.published).toMatchObject([{ routingKey: 'inbox.0badc0de', body: 'reply' }]);
+    expect(delivery.fate).toBeUndefined();
+    channel.ack(1);
+    expect(delivery.fate).toBe('forwarded');
+  });
+
+  test.each([
+    ['while the broker blocks the connection', () => link.block(true)],
+    [
+      'while the broker is in an alarm that this connection has not heard of',
+      () => {
+        alarmed = true;
+      },
+    ],
+    ['while the connection is lost', () => link.lose()],
+  ])('goes back to its queue after a moment %s', async (_, happen) => {
+    const channel = await link.connect();
+    happen();
+    const delivery = new FakeDelivery();
+    forward(delivery);
+    expect(delivery.fate).toBeUndefined();
+    vi.runAllTimers();
+    expect(delivery.fate).toBe('given back');
+    expect(channel.published).toEqual([]);
+    expect(forwarder.takes).toBe(false);
+  });
+
+  test('is forwarded after all when the alarm was short', async () => {
+    const channel = await link.connect();
+    alarmed = true;
+    const delivery = new FakeDelivery();
+    forward(delivery);
+    alarmed = false;
+    vi.runAllTimers();
+    expect(delivery.fate).toBeUndefined();
+    expect(channel.bodies).toEqual(['reply']);
+  });
+
+  test('that went back too often waits, before its queue drops it', async () => {
+    const channel = await link.connect();
+    link.block(true);
+    const delivery = new FakeDelivery(MAX_GIVE_BACKS);
+    forward(delivery);
+    vi.runAllTimers();
+    expect(delivery.fate).toBeUndefined();
+    link.block(false);
+    expect(channel.bodies).toEqual(['reply']);
+  });
+});
