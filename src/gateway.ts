@@ -80,7 +80,10 @@ export class Gateway {
     this.#config = config;
     this.#metrics = metrics;
     this.#log = log.child({ node: this.nodeId });
-    this.#maxConnections = config.listen.maxConnections || connectionsWithinDescriptorLimit();
+    this.#maxConnections = Math.min(
+      config.listen.maxConnections || Number.POSITIVE_INFINITY,
+      connectionsWithinDescriptorLimit(),
+    );
     this.#deadlines = new TimingWheel(WHEEL_TICK_MS, WHEEL_SLOTS, now(), (endpoint, nowMs) =>
       endpoint.deadlinePassed(nowMs),
     );
@@ -393,6 +396,7 @@ function endpointLimits({ listen, endpoint, reply, ack }: Config): EndpointLimit
     gapTimeoutMs: reply.gapTimeoutMs,
     onGap: reply.onGap,
     resequencer: reply,
+    maxReplyBytes: reply.maxBytes,
     maxPending: reply.maxPending,
     maxPendingBytes: reply.maxPendingBytes,
     writeTimeoutMs: reply.writeTimeoutMs,

@@ -108,7 +108,7 @@ const listen = z.strictObject({
     0,
     0,
     10_000_000,
-    'Connections that one worker holds at most, handshakes included; past that a new socket is reset. 0: as many as its limit of open files allows.',
+    'Connections that one worker holds at most, handshakes included; past that a new socket is reset. Never more than its limit of open files allows; 0: as many as that.',
   ),
   acceptors: count(256, 1, 100_000, 'TLS handshakes that one worker has in progress at once.'),
   acceptQueue: count(
@@ -182,6 +182,10 @@ const reply = z.strictObject({
     ['skip', 'close'],
     'skip',
     'When the gap timeout passes: go on with the next reply, or close the connection as reply_gap.',
+  ),
+  maxBytes: sizeBytes(
+    1_048_576,
+    'Largest reply; a longer one goes to undelivered as bad_body. A consumer takes up to prefetch replies of any size into memory: max_message_size of the broker bounds what a backend can publish.',
   ),
   maxParked: count(
     256,

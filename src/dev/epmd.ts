@@ -53,9 +53,9 @@ async function launch(port: number): Promise<GuardedChild> {
     stdout: 'ignore',
     stderr: 'ignore',
   });
-  const deadline = Date.now() + START_TIMEOUT_MS;
+  const deadline = performance.now() + START_TIMEOUT_MS;
   while (!(await answers(port))) {
-    if (child.end !== undefined || Date.now() > deadline) {
+    if (child.end !== undefined || performance.now() > deadline) {
       await child.kill();
       throw new Error(`Erlang's port mapper (epmd) does not answer on 127.0.0.1:${port}`);
     }

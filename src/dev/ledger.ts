@@ -197,6 +197,15 @@ export class Ledger {
     return this.#sessions.get(session)?.lines.size ?? 0;
   }
 
+  isUndelivered(session: string, n: number): boolean {
+    return this.#sessions.get(session)?.undelivered.has(n) ?? false;
+  }
+
+  /** The id that the gateway gave a session's connection, once a line has come. */
+  connectionIdOf(session: string): string | undefined {
+    return this.#sessions.get(session)?.connectionId;
+  }
+
   /**
    * Enters a device line.
    * @returns its session and number, and whether it came for the first time: a backend answers only those

@@ -133,10 +133,10 @@ export class PrivateBroker {
     if (this.#child !== undefined) await this.#forget();
     const child = await this.#host.launch();
     this.#child = child;
-    const deadline = Date.now() + this.#startTimeoutMs;
+    const deadline = performance.now() + this.#startTimeoutMs;
     while (!(await takesConnections(this.url))) {
       const failed = child.end !== undefined ? 'ended before it took connections' : undefined;
-      if (failed !== undefined || Date.now() > deadline) {
+      if (failed !== undefined || performance.now() > deadline) {
         await this.kill();
         const what = failed ?? `took no connection within ${this.#startTimeoutMs} ms`;
         throw new Error(`the private RabbitMQ ${what}; its log says:\n${this.#host.explainFailure()}`);

@@ -17,6 +17,7 @@ export interface LaneLimits {
   readonly gapTimeoutMs: number;
   readonly onGap: 'skip' | 'close';
   readonly resequencer: ResequencerLimits;
+  readonly maxReplyBytes: number;
   readonly maxPending: number;
   readonly maxPendingBytes: number;
   readonly writeTimeoutMs: number;
@@ -221,7 +222,7 @@ export class ReplyLane {
       reply.settle('expired', `expires_at ${reply.expiresAtMs} has passed`);
       return;
     }
-    const problem = encodingProblem(this.#host.limits.framing, reply.body);
+    const problem = this.#bodyProblem(reply.body);
     if (problem !== undefined) {
       reply.settle('bad_body', problem);
       return;
@@ -231,6 +232,13 @@ export class ReplyLane {
     this.#reportHolding();
     this.#flushSoon();
     if (this.#excess() !== undefined) this.#owner.laneDeadlineChanged();
+  }
+
+  #bodyProblem(body: Buffer): string | undefined {
+    const { framing, maxReplyBytes } = this.#host.limits;
+    return body.length > maxReplyBytes
+      ? `${body.length} bytes, more than ${maxReplyBytes} (reply.maxBytes)`
+      : encodingProblem(framing, body);
   }
 
   /**

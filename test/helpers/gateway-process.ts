@@ -14,6 +14,10 @@ export interface GatewayProcessOptions {
   names?: Names;
   /** Default: 1. */
   workers?: number;
+  /** Port for devices. Default: a free one. */
+  port?: number;
+  /** Address at which it is reached, for one in a network namespace; then it listens on all addresses. */
+  host?: string;
   /** Further configuration, as environment variables; over everything else. */
   env?: Record<string, string>;
   /** Command that the gateway is run by, for example `['prlimit', '--nofile=256']`. */
@@ -25,6 +29,7 @@ export type LogLine = Record<string, unknown> & { msg: string; level: number };
 /** The gateway as an operator runs it: the real program, its log, its admin port, its signals. */
 export class GatewayProcess {
   readonly names: Names;
+  readonly host: string;
   readonly port: number;
   readonly adminUrl: string;
   readonly log: LogLine[] = [];
@@ -37,7 +42,7 @@ export class GatewayProcess {
 
   /** Starts it and returns at once; `ready` waits. */
   static async spawn(options: GatewayProcessOptions = {}): Promise<GatewayProcess> {
-    return new GatewayProcess(options, await freePort(), await freePort());
+    return new GatewayProcess(options, options.port ?? (await freePort()), await freePort());
   }
 
   /** Starts it and waits until it is ready. */
@@ -54,8 +59,10 @@ export class GatewayProcess {
 
   private constructor(options: GatewayProcessOptions, port: number, adminPort: number) {
     this.names = options.names ?? uniqueNames();
+    this.host = options.host ?? '127.0.0.1';
     this.port = port;
-    this.adminUrl = `http://127.0.0.1:${adminPort}`;
+    this.adminUrl = `http://${this.host}:${adminPort}`;
+    const listenHost = options.host === undefined ? '127.0.0.1' : '0.0.0.0';
     const certificates = inject('certificatesDir');
     const program = [
       process.execPath,
@@ -72,8 +79,9 @@ export class GatewayProcess {
         OWSLA_AMQP_URL: options.amqpUrl ?? inject('amqpUrl'),
         OWSLA_TLS_CERT: join(certificates, 'server.pem'),
         OWSLA_TLS_KEY: join(certificates, 'server-key.pem'),
-        OWSLA_LISTEN_HOST: '127.0.0.1',
+        OWSLA_LISTEN_HOST: listenHost,
         OWSLA_LISTEN_PORT: String(port),
+        OWSLA_ADMIN_HOST: listenHost,
         OWSLA_ADMIN_PORT: String(adminPort),
         OWSLA_WORKERS: String(options.workers ?? 1),
         // Classic queues come up in a fraction of the time; the tests that are about quorum queues ask for them.
@@ -125,6 +133,15 @@ export class GatewayProcess {
     workers: { worker: number; pid: number; ready: boolean; reason: string }[];
   }> {
     return (await (await fetch(`${this.adminUrl}/readyz`)).json()) as never;
+  }
+
+  /** Process ids of the workers that run, by the id of their node. */
+  async workers(): Promise<Map<string, number>> {
+    const { workers } = await this.readiness();
+    const nodes = new Map(
+      this.log.filter((line) => line.node).map((line) => [line.pid, line.node as string]),
+    );
+    return new Map(workers.filter(({ pid }) => nodes.has(pid)).map(({ pid }) => [nodes.get(pid)!, pid]));
   }
 
   /** The sum of a metric's samples whose labels contain the given ones; 0 when there are none. */

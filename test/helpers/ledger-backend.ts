@@ -9,6 +9,9 @@ const RETRY_MS = 250;
 /** How replies reach the gateway: by the queue that the line names, or by the one that all nodes share. */
 export type ReplyRoute = 'inbox' | 'shared';
 
+/** Takes an undelivered message that is not an answer of this backend; returns false for others. */
+export type StrayUndelivered = (message: ConsumeMessage) => boolean;
+
 /**
  * A backend that answers each line with itself and enters everything in a ledger. A line is acknowledged once its
  * reply is confirmed, so that a reply that a broker lost with the connection is published again; one that no queue
@@ -32,8 +35,16 @@ export class LedgerBackend {
   #onServed: () => void = () => {};
   #channel: ConfirmChannel | undefined;
   readonly #done: Promise<void>;
+  readonly #strayUndelivered: StrayUndelivered;
 
-  constructor(ledger: Ledger, names: Names, urls: readonly string[], route: ReplyRoute) {
+  constructor(
+    ledger: Ledger,
+    names: Names,
+    urls: readonly string[],
+    route: ReplyRoute,
+    strayUndelivered: StrayUndelivered = () => false,
+  ) {
+    this.#strayUndelivered = strayUndelivered;
     this.#ledger = ledger;
     this.#names = names;
     this.#urls = urls;
@@ -132,7 +143,7 @@ export class LedgerBackend {
         );
         await channel.consume(this.#names.undelivered, (message) => {
           if (message === null) return gone();
-          this.#ledger.undelivered(message);
+          if (!this.#strayUndelivered(message)) this.#ledger.undelivered(message);
           channel.ack(message);
         });
       };

@@ -1,9 +1,12 @@
+import { once } from 'node:events';
+import { setImmediate as turn } from 'node:timers/promises';
 import { inject } from 'vitest';
 import { Ledger, type LedgerReport, SessionAudit } from '../../src/dev/ledger.ts';
+import { ownerOf } from '../../src/registry/connection-id.ts';
 import { connectFleet, Device } from './device.ts';
 import { eventually } from './eventually.ts';
 import type { GatewayProcess } from './gateway-process.ts';
-import { LedgerBackend, type ReplyRoute } from './ledger-backend.ts';
+import { LedgerBackend, type ReplyRoute, type StrayUndelivered } from './ledger-backend.ts';
 
 export interface TrafficOptions {
   /** Default: 200. */
@@ -17,6 +20,8 @@ export interface TrafficOptions {
   replies?: ReplyRoute;
   /** A device whose connection is dropped comes back. Default: true. */
   reconnect?: boolean;
+  /** Takes what is undelivered and was not published by the backend of this traffic. */
+  strayUndelivered?: StrayUndelivered;
 }
 
 const TICK_MS = 20;
@@ -29,13 +34,15 @@ export class Traffic {
   readonly ledger = new Ledger();
   readonly devices: TrafficDevice[];
   readonly backend: LedgerBackend;
+  readonly #guests: SessionAudit[] = [];
   readonly #timer: NodeJS.Timeout;
   #lineEveryMs: number;
 
   /** Resolves once every device has had its first reply. */
   static async start(gateway: GatewayProcess, options: TrafficOptions = {}): Promise<Traffic> {
-    const sockets = await connectFleet(gateway.port, options.devices ?? 200);
-    const devices = sockets.map((socket, n) => new TrafficDevice(`d${n}`, gateway.port, socket, options));
+    const { host } = gateway;
+    const sockets = await connectFleet(gateway.port, options.devices ?? 200, { host });
+    const devices = sockets.map((socket, n) => new TrafficDevice(`d${n}`, gateway, socket, options));
     const traffic = new Traffic(gateway, devices, options);
     await eventually('every device gets replies', () => devices.every(({ current }) => current.received > 0));
     return traffic;
@@ -43,9 +50,9 @@ export class Traffic {
 
   private constructor(gateway: GatewayProcess, devices: TrafficDevice[], options: TrafficOptions) {
     this.devices = devices;
-    const { amqpUrls = [inject('amqpUrl')], replies = 'inbox' } = options;
+    const { amqpUrls = [inject('amqpUrl')], replies = 'inbox', strayUndelivered } = options;
     this.#lineEveryMs = options.lineEveryMs ?? 500;
-    this.backend = new LedgerBackend(this.ledger, gateway.names, amqpUrls, replies);
+    this.backend = new LedgerBackend(this.ledger, gateway.names, amqpUrls, replies, strayUndelivered);
     let due = 0;
     let next = 0;
     this.#timer = setInterval(() => {
@@ -59,9 +66,16 @@ export class Traffic {
     this.#lineEveryMs = lineEveryMs;
   }
 
-  /** All connections that devices have had. */
+  /** All connections that devices have had, and those of guests. */
   get sessions(): SessionAudit[] {
-    return this.devices.flatMap((device) => device.sessions);
+    return [...this.devices.flatMap((device) => device.sessions), ...this.#guests];
+  }
+
+  /** The audit of a connection that a test keeps by itself. */
+  guest(session: string): SessionAudit {
+    const audit = new SessionAudit(session);
+    this.#guests.push(audit);
+    return audit;
   }
 
   get sent(): number {
@@ -72,9 +86,24 @@ export class Traffic {
     return this.sessions.reduce((sum, { received }) => sum + received, 0);
   }
 
-  /** Connections that ended although their device had not closed them. */
+  /** Connections of the fleet that ended although their device had not closed them. */
   get drops(): number {
-    return this.sessions.filter(({ dropped }) => dropped).length;
+    return this.devices.flatMap((device) => device.sessions).filter(({ dropped }) => dropped).length;
+  }
+
+  /** Latencies of the replies that came since the last call, in milliseconds and ascending. */
+  takeLatencies(devices: readonly TrafficDevice[] = this.devices): number[] {
+    return devices.flatMap(({ latenciesMs }) => latenciesMs.splice(0)).sort((a, b) => a - b);
+  }
+
+  /** Devices by the node that holds them; those only whose lines have come. */
+  devicesByNode(): Map<string, TrafficDevice[]> {
+    const byNode = new Map<string, TrafficDevice[]>();
+    for (const device of this.devices) {
+      const node = ownerOf(this.ledger.connectionIdOf(device.current.session) ?? '');
+      if (node !== undefined) byNode.set(node, [...(byNode.get(node) ?? []), device]);
+    }
+    return byNode;
   }
 
   /** Waits until so many more lines were taken by the backend and so many more replies received. */
@@ -113,21 +142,21 @@ export class Traffic {
 }
 
 /** A device that keeps a connection, and an audit of each that it has had. */
-class TrafficDevice {
+export class TrafficDevice {
   readonly sessions: SessionAudit[] = [];
   /** Milliseconds between a line and its reply, of the latest replies. */
   readonly latenciesMs: number[] = [];
   readonly #name: string;
-  readonly #port: number;
+  readonly #gateway: GatewayProcess;
   readonly #options: TrafficOptions;
   #device: Device;
   #sentAtMs: number[] = [];
   #stopped = false;
   #disposed = false;
 
-  constructor(name: string, port: number, device: Device, options: TrafficOptions) {
+  constructor(name: string, gateway: GatewayProcess, device: Device, options: TrafficOptions) {
     this.#name = name;
-    this.#port = port;
+    this.#gateway = gateway;
     this.#options = options;
     this.#device = device;
     this.#adopt(device);
@@ -145,16 +174,42 @@ class TrafficDevice {
   send(lines = 1): void {
     const { socket } = this.#device;
     if (this.#stopped || this.current.dropped || !socket.writable || socket.writableNeedDrain) return;
+    this.#write(lines);
+  }
+
+  #write(lines: number): void {
     let text = '';
     for (let i = 0; i < lines; i++) {
       this.#sentAtMs.push(performance.now());
       text += `${this.current.nextLine(this.#options.lineBytes)}\n`;
     }
-    socket.write(text);
+    this.socket.write(text);
   }
 
   stop(): void {
     this.#stopped = true;
+  }
+
+  /** Sends as many lines as the gateway reads, until `stop`. */
+  async flood(): Promise<void> {
+    const { socket } = this.#device;
+    while (!this.#stopped && socket.writable) {
+      this.#write(1);
+      // Not all of a turn's time: replies have to be read too.
+      await (socket.writableNeedDrain ? Promise.race([once(socket, 'drain'), this.#device.closed]) : turn());
+    }
+  }
+
+  /** Sends and reads nothing more, but stays connected. */
+  stall(): void {
+    this.#stopped = true;
+    this.socket.pause();
+  }
+
+  /** Closes the connection of a device that does not read: what was on the way to it is nobody's promise. */
+  abandon(): void {
+    this.current.dropped = true;
+    this[Symbol.dispose]();
   }
 
   [Symbol.dispose](): void {
@@ -183,7 +238,8 @@ class TrafficDevice {
     while (!this.#stopped) {
       await new Promise((resolve) => setTimeout(resolve, 100 + 400 * Math.random()));
       try {
-        const device = await Device.connect(this.#port);
+        const { host, port } = this.#gateway;
+        const device = await Device.connect(port, { host });
         if (this.#stopped) device[Symbol.dispose]();
         else this.#adopt(device);
         return;

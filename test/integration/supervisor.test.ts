@@ -15,45 +15,6 @@ import { processesLeft } from '../helpers/processes.ts';
 const FATAL = 60;
 
 describe('a worker that is killed', () => {
-  test('takes only its own devices along, and is started again', async () => {
-    await using gateway = await GatewayProcess.start({ workers: 2 });
-    await using backend = await Backend.connect(gateway.names);
-    await backend.echo();
-    const before = await gateway.readiness();
-    const byNode = await devicesOnBoth(gateway, backend);
-    const nodeOf = new Map(gateway.log.filter((line) => line.node).map((line) => [line.pid, line.node]));
-    const [victim, survivor] = before.workers;
-    const lost = byNode.get(nodeOf.get(victim!.pid) as string)!;
-    const kept = byNode.get(nodeOf.get(survivor!.pid) as string)!;
-    const notReady = gateway.nextLogged((line) => line.msg === 'not ready');
-
-    process.kill(victim!.pid, 'SIGKILL');
-    await within('the end of its connections', Promise.all(lost.map((device) => device.closed)));
-    await notReady;
-    await gateway.nextLogged((line) => line.msg === 'ready');
-
-    const after = await gateway.readiness();
-    expect(after.ready).toBe(true);
-    expect(after.workers[0]!.pid).not.toBe(victim!.pid);
-    expect(after.workers[1]!.pid).toBe(survivor!.pid);
-    expect(await gateway.metric('owsla_worker_restarts_total')).toBe(1);
-    expect(await gateway.metric('owsla_workers')).toBe(2);
-    expect(gateway.log.find((line) => line.msg === 'worker exited')).toMatchObject({
-      worker: 0,
-      signal: 'SIGKILL',
-    });
-    for (const [n, device] of kept.entries()) {
-      await device.send(`still here ${n}`);
-      expect((await device.received(2))[1]).toBe(`still here ${n}`);
-    }
-    expect(await gateway.metric('owsla_connections')).toBe(kept.length);
-    using back = await Device.connect(gateway.port);
-    await back.send('back again');
-    await back.received(1);
-    for (const device of kept) device.socket.destroy();
-    expect(await gateway.stop()).toBe(0);
-  });
-
   test('again and again makes the supervisor give up, with one clear line', async () => {
     await using gateway = await GatewayProcess.start({
       workers: 2,

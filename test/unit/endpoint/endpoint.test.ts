@@ -396,6 +396,16 @@ describe('a device that does not take its replies is closed as slow_consumer', (
     expect(reply.outcomes).toEqual(['delivered']);
   });
 
+  test('but a reply over the limit of one is not written, and gives its place up', async () => {
+    const { host, socket, endpoint } = await connect({ maxReplyBytes: 5 });
+    const replies = [new FakeReply('123456', 0), new FakeReply('12345', 1), new FakeReply('123456')];
+    for (const reply of replies) endpoint.deliver(reply);
+    await turn();
+    expect(outcomesOf(replies)).toEqual([['bad_body'], ['delivered'], ['bad_body']]);
+    expect(String(Buffer.concat(socket.writes))).toBe('12345\n');
+    expect(host.closings).toEqual([]);
+  });
+
   test('when a write takes too long', async () => {
     const writeTimeoutMs = 15_000;
     const { host, socket, endpoint } = await connect({ writeTimeoutMs });

@@ -142,6 +142,7 @@ const LIMITS: EndpointLimits = {
   gapTimeoutMs: 20_000,
   onGap: 'skip',
   resequencer: { maxParked: 100, maxParkedBytes: 10_000, maxAhead: 1_000 },
+  maxReplyBytes: 10_000,
   maxPending: 100,
   maxPendingBytes: 100_000,
   ack: { enabled: false, template: 'ACK {seq}', every: 16, intervalMs: 200 },

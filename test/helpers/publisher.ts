@@ -1,0 +1,38 @@
+import { type ChannelModel, type ConfirmChannel, connect, type Options } from 'amqplib';
+import { inject } from 'vitest';
+
+/** Publishes whatever a backend might, beside the traffic. */
+export class Publisher {
+  readonly #model: ChannelModel;
+  readonly #channel: ConfirmChannel;
+
+  static async connect(amqpUrl: string = inject('amqpUrl')): Promise<Publisher> {
+    const model = await connect(amqpUrl, { noDelay: true });
+    model.on('error', () => {});
+    return new Publisher(model, await model.createConfirmChannel());
+  }
+
+  private constructor(model: ChannelModel, channel: ConfirmChannel) {
+    this.#model = model;
+    this.#channel = channel;
+  }
+
+  publish(queue: string, body: Buffer | string, options: Options.Publish): void {
+    this.#channel.sendToQueue(queue, Buffer.from(body), options);
+  }
+
+  /** Publishes a reply with the number that belongs to its place in the order. */
+  reply(queue: string, connectionId: string, seq: number, body: Buffer | string): void {
+    const headers = { connection_id: connectionId, to_device_seq: { '!': 'int64', value: seq } };
+    this.publish(queue, body, { headers, persistent: true });
+  }
+
+  /** Resolves when the broker has confirmed all. */
+  async flushed(): Promise<void> {
+    await this.#channel.waitForConfirms();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#model.close().catch(() => {});
+  }
+}
