@@ -7,6 +7,8 @@ const args = process.argv.slice(2);
 if (!/--project[ =]unit/.test(args.join(' '))) {
   const { ensureTestTools } = await importTypeScript('src/dev/test-tools.ts');
   await ensureTestTools(console.log).catch((error) => fail(error.message));
+  // A test that needs one of them and misses it fails then; without this promise it is skipped.
+  process.env.TEST_TOOLS_ENSURED = '1';
 }
 
 const vitest = spawn(process.execPath, ['node_modules/vitest/vitest.mjs', 'run', ...args], {

@@ -1,10 +1,15 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { canInstallPackages, installPackages } from './apt.ts';
+import { findChromium } from './chromium.ts';
 import { findOnPath } from './find-on-path.ts';
+import { findNginxStream } from './nginx-stream.ts';
 import { ensureRabbitmq, findRabbitmq } from './rabbitmq-install.ts';
 
-/** A program the tests use, besides RabbitMQ: clients that are not ours, and tools for odd connections. */
+/**
+ * A program the tests use, besides RabbitMQ: clients that are not ours, tools for odd connections, the peers that
+ * the bench harness compares with, and a browser for its pages.
+ */
 interface Tool {
   /** Debian package. */
   name: string;
@@ -18,6 +23,11 @@ const TOOLS: readonly Tool[] = [
   { name: 'socat', isThere: onPath('socat') },
   { name: 'amqp-tools', isThere: onPath('amqp-publish') },
   { name: 'python3-pika', isThere: hasPika },
+  { name: 'nginx', isThere: onPath('nginx') },
+  { name: 'libnginx-mod-stream', isThere: async () => (await findNginxStream()) !== undefined },
+  { name: 'haproxy', isThere: onPath('haproxy') },
+  { name: 'mosquitto', isThere: onPath('mosquitto') },
+  { name: 'chromium', isThere: async () => findChromium() !== undefined },
 ];
 
 /**
