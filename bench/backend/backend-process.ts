@@ -4,6 +4,7 @@ import { type Channel, type ChannelModel, type ConfirmChannel, type ConsumeMessa
 import { AckTracker } from '../../src/broker/ack-tracker.ts';
 import { Ledger } from '../../src/dev/ledger.ts';
 import { Backoff } from '../../src/util/backoff.ts';
+import { corkEachTurn } from '../../src/util/cork-each-turn.ts';
 import { Disorder } from './disorder.ts';
 import type { BackendCounters, BackendSettings, FromBackend, ToBackend } from './messages.ts';
 
@@ -234,19 +235,6 @@ class BackendSession {
       }
     });
   }
-}
-
-/** One system call for all that a turn sends; amqplib alone makes one a message. */
-function corkEachTurn(socket: Socket): void {
-  const write = socket.write;
-  const uncork = () => socket.uncork();
-  socket.write = function corked(this: Socket, ...args: Parameters<typeof write>) {
-    if (socket.writableCorked === 0) {
-      socket.cork();
-      process.nextTick(uncork);
-    }
-    return write.apply(this, args);
-  } as typeof write;
 }
 
 function send(message: FromBackend): void {

@@ -23,7 +23,7 @@ import { recoveredAt, worstP99Ms } from './recovery.ts';
 import { scenario } from './scenario.ts';
 
 /** Admission that lets everybody in at once, which is what `--admission off` means. */
-const ADMISSION_OFF = { OWSLA_LISTEN_ACCEPTORS: '100000', OWSLA_LISTEN_ACCEPT_QUEUE: '0' };
+const ADMISSION_OFF = { OWSLA_ADMISSION_ENABLED: 'false', OWSLA_LISTEN_ACCEPTORS: '100000' };
 
 /** Where quiet latency is tiny, a multiple of it is still no harm. */
 const LEAST_BOUND_MS = 20;

@@ -3,6 +3,7 @@ import amqp, { type ChannelModel } from 'amqplib';
 import type { Logger } from 'pino';
 import { maskUrl } from '../config/mask.ts';
 import type { Backoff } from '../util/backoff.ts';
+import { corkEachTurn } from '../util/cork-each-turn.ts';
 import { BrokerError, messageOf } from './broker-error.ts';
 import { ignoreLateFrames } from './late-frames.ts';
 
@@ -231,20 +232,4 @@ function destroySocket(model: ChannelModel): void {
   // amqplib took its listeners off or will not look any more.
   socket.on('error', () => {});
   socket.destroy();
-}
-
-/**
- * amqplib hands the socket one buffer a message, each of which would be a system call. Corking until the end of
- * the turn makes one writev of all that a turn has sent.
- */
-function corkEachTurn(socket: Socket): void {
-  const write = socket.write;
-  const uncork = () => socket.uncork();
-  socket.write = function corked(this: Socket, ...args: Parameters<typeof write>) {
-    if (socket.writableCorked === 0) {
-      socket.cork();
-      process.nextTick(uncork);
-    }
-    return write.apply(this, args);
-  } as typeof write;
 }
