@@ -53,7 +53,12 @@ some connects first fetch sessions to resume; they are not counted.`,
   async run(run, options) {
     const site = await Site.prepare(run, options);
     const running: { name: string; contestant: Contestant; rounds: Round[] }[] = [];
-    for (const contender of contenders(run, site, options, options.connections)) {
+    for (const contender of contenders(
+      run,
+      site,
+      options,
+      Math.max(options.connections, options.warmupConnections),
+    )) {
       const contestant = await contender.start();
       running.push({ name: contender.name, contestant, rounds: [] });
       await warmUp(run, site, contestant, options);

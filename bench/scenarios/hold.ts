@@ -43,11 +43,13 @@ back. Few connections make the figure coarse: take some thousands.`,
   options,
   async run(run, options) {
     const site = await Site.prepare(run, options);
-    const all = contenders(run, site, options, options.connections).map((contender) => ({
-      contender,
-      name: contender.name,
-      rounds: [] as Round[],
-    }));
+    const all = contenders(run, site, options, Math.max(options.connections, options.warmupConnections)).map(
+      (contender) => ({
+        contender,
+        name: contender.name,
+        rounds: [] as Round[],
+      }),
+    );
     for (let round = 1; round <= roundsOf(options); round++) {
       for (const { name, contender, rounds } of all) {
         run.say(`${name}: round ${round} of ${roundsOf(options)}`);
