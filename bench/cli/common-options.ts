@@ -29,7 +29,7 @@ export const targetOptions = {
     shape: 'KEY=VALUE',
     whole: true,
     default: [],
-    help: 'Configuration of the gateway by its environment name, for example OWSLA_AMQP_QUEUE_TYPE=classic; repeatable.',
+    help: 'Environment of the gateway, for example OWSLA_AMQP_QUEUE_TYPE=classic or LD_PRELOAD=libjemalloc.so.2; repeatable.',
   },
 } as const;
 
@@ -140,7 +140,7 @@ export function hostAndPort(text: string): { host: string; port: number } {
 export function gatewaySettings(texts: readonly string[]): Record<string, string> {
   const settings: Record<string, string> = {};
   for (const text of texts) {
-    const [, key, value] = /^(OWSLA_[A-Z0-9_]+)=(.*)$/s.exec(text) ?? [];
+    const [, key, value] = /^([A-Z_][A-Z0-9_]*)=(.*)$/s.exec(text) ?? [];
     if (key === undefined)
       throw new UsageError(
         `--gateway: "${text}" is not possible; expected KEY=VALUE with a key like OWSLA_WORKERS`,

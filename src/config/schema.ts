@@ -157,7 +157,7 @@ const admission = z.strictObject({
     'The same for handshakes that resume a session, which cost a good deal less. 0: no fixed limit.',
   ),
   maxWaitMs: durationMs(
-    5_000,
+    2_000,
     'A socket that has waited this long for its handshake is reset. Keep it below the time after which devices give a connection attempt up.',
     1,
   ),
