@@ -135,7 +135,8 @@ export class Broker {
     const limit = this.#prefetch * CONGESTED_ABOVE;
     let most = 0;
     for (const consumer of this.#consumers) most = Math.max(most, consumer.takeLeastHeld());
-    return Math.max(0, most - limit);
+    // While nothing can be forwarded, lanes wait for replies that other nodes cannot hand on: no device is to blame.
+    return this.forwarder.takes ? Math.max(0, most - limit) : 0;
   }
 
   /** Takes no more replies; those received are settled by whoever holds them. */
