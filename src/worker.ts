@@ -34,7 +34,7 @@ class Worker {
       this.#brokerWorks = works;
       this.#reason = reason;
       // Devices are let in once their lines have somewhere to go; a broker that goes away later holds them back.
-      if (works && this.#listening === 'not yet') void this.#listen();
+      if (works && this.#listening === 'not yet' && !this.#draining) void this.#listen();
       this.#report();
     });
   }

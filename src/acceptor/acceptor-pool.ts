@@ -238,7 +238,9 @@ export class AcceptorPool {
 
   #reset(socket: Socket, reason: RefusalReason, remoteAddress: string, detail?: string): void {
     if (socket.listenerCount('error') === 0) socket.on('error', ignore);
-    socket.resetAndDestroy();
+    // Its FIN has been read and Node closes our side: libuv refuses to reset that, and no close would be reported.
+    if (socket.writableEnded) socket.destroy();
+    else socket.resetAndDestroy();
     this.#handlers.refused(reason, remoteAddress, detail);
   }
 
@@ -260,7 +262,7 @@ export class AcceptorPool {
     const handshake = admitted.socket;
     handshake.holdsSlot = true;
     // Its close will be reported in a moment.
-    if (handshake.socket.destroyed) return true;
+    if (handshake.socket.destroyed || handshake.socket.readableEnded) return true;
     handshake.phase = 'tls';
     this.#armDeadline(handshake, now + this.#options.handshakeTimeoutMs * SLOT_SHARE);
     this.#handlers.handshakeStarted(handshake.kind, admitted.waitedMs);

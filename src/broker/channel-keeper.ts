@@ -66,6 +66,7 @@ export class ChannelKeeper<C extends Channel> {
   }
 
   async #open(model: ChannelModel): Promise<void> {
+    if (this.#stopped) return;
     let channel: C | undefined;
     try {
       const opened = await this.#user.open(model);

@@ -52,13 +52,18 @@ export class WorkerProcess {
       this.#onReady = resolve;
     });
     this.exited = new Promise((resolve) => {
-      this.#worker.on('exit', (code, signal) => {
-        this.#exited({ code, signal });
-        resolve({ code, signal });
+      const gone = (exit: Exit) => {
+        this.#exited(exit);
+        resolve(exit);
+      };
+      this.#worker.on('exit', (code, signal) => gone({ code, signal }));
+      // A worker that dies while it is written to says so by its exit; one that could not be forked has none.
+      this.#worker.on('error', (error) => {
+        if (this.#worker.process.pid !== undefined) return;
+        this.#reason = `cannot be forked: ${error.message}`;
+        gone({ code: null, signal: null });
       });
     });
-    // A worker that dies while it is written to says so by its exit.
-    this.#worker.on('error', () => {});
   }
 
   get pid(): number {

@@ -1,10 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { type ConfirmChannel, type ConsumeMessage, connect } from 'amqplib';
+import { type ChannelModel, type ConfirmChannel, type ConsumeMessage, connect } from 'amqplib';
 import type { Ledger } from '../../src/dev/ledger.ts';
 import type { Names } from './names.ts';
 
 const PREFETCH = 200;
 const RETRY_MS = 250;
+const CONFIRM_TIMEOUT_MS = 10_000;
 
 /** How replies reach the gateway: by the queue that the line names, or by the one that all nodes share. */
 export type ReplyRoute = 'inbox' | 'shared';
@@ -25,6 +26,8 @@ export class LedgerBackend {
   readonly #urls: readonly string[];
   /** `<session> <n>` of lines whose reply is confirmed. */
   readonly #answered = new Set<string>();
+  /** Replies that were sent, and when. */
+  readonly #unconfirmed = new Map<string, number>();
   /** The same of replies that came back and whose confirm has not come. */
   readonly #returned = new Set<string>();
   readonly #withheldSessions = new Set<string>();
@@ -148,10 +151,34 @@ export class LedgerBackend {
         });
       };
       await Promise.race([failed, channelFailed, consume()]);
-      await Promise.race([failed, channelFailed, stop]);
+      const stuck = new AbortController();
+      try {
+        await Promise.race([failed, channelFailed, stop, this.#stuck(model, stuck.signal)]);
+      } finally {
+        stuck.abort();
+      }
     } finally {
       await Promise.race([model.close().catch(() => {}), delay(2_000, undefined, { ref: false })]);
       this.#channel = undefined;
+    }
+  }
+
+  /** Rejects when a confirm is long overdue: a quorum queue that changes its leader can leave a channel without. */
+  async #stuck(model: ChannelModel, signal: AbortSignal): Promise<never> {
+    let blocked = false;
+    model.on('blocked', () => {
+      blocked = true;
+    });
+    model.on('unblocked', () => {
+      blocked = false;
+      this.#unconfirmed.clear();
+    });
+    this.#unconfirmed.clear();
+    for (;;) {
+      await delay(1_000, undefined, { signal, ref: false });
+      const [oldest] = this.#unconfirmed.values();
+      if (!blocked && oldest !== undefined && performance.now() - oldest > CONFIRM_TIMEOUT_MS)
+        throw new Error('a reply was not confirmed');
     }
   }
 
@@ -177,7 +204,9 @@ export class LedgerBackend {
       to_device_seq: { '!': 'int64', value: Number(n) },
     };
     const options = { headers, persistent: true, mandatory: true, messageId: name };
+    this.#unconfirmed.set(name, performance.now());
     channel.sendToQueue(queue, line.content, options, (error) => {
+      this.#unconfirmed.delete(name);
       // The channel is lost, and the broker will deliver the line again.
       if (error) return;
       if (this.#returned.delete(name)) {

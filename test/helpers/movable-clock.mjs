@@ -1,6 +1,6 @@
 /**
  * Loaded into a program before its own code (`node --import`): each SIGUSR2 moves its wall clock to the next of the
- * offsets in TEST_CLOCK_OFFSETS_MS, while its monotonic clock and its timers go on, as when an operator sets the time.
+ * offsets in TEST_CLOCK_OFFSETS_MS and says so on stderr, while its monotonic clock and its timers go on, as when an operator sets the time.
  */
 const WallClock = Date;
 const offsets = process.env.TEST_CLOCK_OFFSETS_MS.split(',').map(Number);
@@ -19,4 +19,5 @@ globalThis.Date = class MovedClock extends WallClock {
 
 process.on('SIGUSR2', () => {
   offset = offsets.shift() ?? 0;
+  process.stderr.write('clock moved\n');
 });

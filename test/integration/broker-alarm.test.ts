@@ -74,7 +74,9 @@ test.each([
         await gateway.logged((line) => line.msg === 'broker blocks publishing' && line.worker === worker);
       const { taken } = ledger;
       tap.release(' consume');
-      await eventually('all these replies arrive', () => ledger.openReplies(traffic.sessions) === 0, 20_000);
+      // Of the shared queue, a few may be with a worker that can only hand them on once the alarm is over.
+      const left = replies === 'shared' ? REPLIES / 10 : 0;
+      await eventually('these replies arrive', () => ledger.openReplies(traffic.sessions) <= left);
       expect(ledger.taken).toBe(taken);
       expect((await gateway.readiness()).ready).toBe(false);
     } finally {
