@@ -39,6 +39,8 @@ describe('handshake slots', () => {
       OWSLA_LISTEN_ACCEPTORS: '1',
       OWSLA_LISTEN_ACCEPT_QUEUE: '1',
       OWSLA_TLS_HANDSHAKE_TIMEOUT_MS: '8000',
+      // Longer than the slot is held by the one that lies.
+      OWSLA_ADMISSION_MAX_WAIT_MS: '5s',
     };
     await using gateway = await GatewayProcess.start({ env });
     await using backend = await Backend.connect(gateway.names);
