@@ -47,7 +47,9 @@ class Supervisor {
   readonly #restarts: Counter;
   #phase: 'running' | 'draining' | 'stopped' = 'running';
   #wasReady = false;
-  #rollingRestart: 'none' | 'under way' | 'once more' = 'none';
+  #isRestarting = false;
+  /** SIGHUP came while a rolling restart was under way. */
+  #restartAgain = false;
   #exitCode = 0;
   #stopped: () => void = () => {};
 
@@ -134,26 +136,23 @@ class Supervisor {
   };
 
   readonly #hungUp = (): void => {
-    if (this.#rollingRestart === 'none') void this.#restartWorkers();
-    else this.#rollingRestart = 'once more';
+    if (this.#isRestarting) this.#restartAgain = true;
+    else void this.#restartWorkers();
   };
 
   /** Reads configuration and certificates again, and replaces one worker after the other. */
   async #restartWorkers(): Promise<void> {
+    this.#isRestarting = true;
     do {
-      this.#rollingRestart = 'under way';
+      this.#restartAgain = false;
       try {
         await this.#replaceWorkers(this.#reload());
       } catch (error) {
         if (this.#phase === 'running')
           this.#log.error({ reason: messageOf(error) }, 'rolling restart given up: what runs stays');
       }
-    } while (this.#isRollingOnceMore && this.#phase === 'running');
-    this.#rollingRestart = 'none';
-  }
-
-  get #isRollingOnceMore(): boolean {
-    return this.#rollingRestart === 'once more';
+    } while (this.#restartAgain && this.#phase === 'running');
+    this.#isRestarting = false;
   }
 
   /** @throws ConfigError */
