@@ -32,8 +32,7 @@ export interface SessionTally {
 
 export interface LedgerSide {
   readonly lost: number;
-  /** Copies that say so: `republished`, or delivered again by the broker to a backend that had lost its connection. */
-  readonly marked: number;
+  /** Copies that nothing excuses. */
   readonly unmarked: number;
   readonly misordered: number;
 }
@@ -42,6 +41,8 @@ export interface LedgerReport {
   readonly lines: LedgerSide & {
     readonly sent: number;
     readonly taken: number;
+    /** Copies that say so: `republished`, or delivered again to a backend that had lost its connection. */
+    readonly marked: number;
     /** The last lines of dropped sessions: sent, and perhaps never read by the gateway. */
     readonly unread: number;
   };
@@ -62,11 +63,13 @@ const EXAMPLES = 3;
 /** Numbers from 0: all below `next`, and some above. */
 class Numbers {
   next = 0;
+  highest = -1;
   readonly #beyond = new Set<number>();
 
   /** @returns false when it was there already */
   add(n: number): boolean {
     if (this.has(n)) return false;
+    this.highest = Math.max(this.highest, n);
     if (n !== this.next) {
       this.#beyond.add(n);
       return true;
@@ -82,10 +85,6 @@ class Numbers {
 
   get size(): number {
     return this.next + this.#beyond.size;
-  }
-
-  get highest(): number {
-    return this.#beyond.size === 0 ? this.next - 1 : Math.max(...this.#beyond);
   }
 
   /** The numbers below `end` that are missing. */
@@ -185,7 +184,6 @@ export class Ledger {
   readonly #examples = new Map<string, string[]>();
   #taken = 0;
   readonly #lineFaults = { marked: 0, unmarked: 0, misordered: 0 };
-  readonly #replyFaults = { marked: 0, unmarked: 0, misordered: 0 };
 
   /** Different lines taken. */
   get taken(): number {
@@ -269,7 +267,7 @@ export class Ledger {
   /** The account, when nothing is on the way any more. */
   report(tallies: Iterable<SessionTally>): LedgerReport {
     const lines = { sent: 0, taken: this.#taken, lost: 0, unread: 0, ...this.#lineFaults };
-    const replies = { published: 0, received: 0, lost: 0, unknown: 0, ...this.#replyFaults };
+    const replies = { published: 0, received: 0, lost: 0, unmarked: 0, misordered: 0, unknown: 0 };
     const known = new Set<string>();
     for (const tally of tallies) {
       const { session, dropped } = tally;
