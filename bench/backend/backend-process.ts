@@ -6,7 +6,7 @@ import { Ledger } from '../../src/dev/ledger.ts';
 import { Backoff } from '../../src/util/backoff.ts';
 import { corkEachTurn } from '../../src/util/cork-each-turn.ts';
 import { Disorder } from './disorder.ts';
-import type { BackendCounters, BackendSettings, FromBackend, ToBackend } from './messages.ts';
+import { type BackendSettings, type FromBackend, noBackendCounters, type ToBackend } from './messages.ts';
 
 /**
  * The backend of a load test, as one process: takes lines, answers them with their own text, and keeps the ledger.
@@ -27,14 +27,7 @@ const NAME_SEPARATOR = ' ';
 class BackendProcess {
   readonly #settings: BackendSettings;
   readonly #ledger = new Ledger();
-  readonly #counters: BackendCounters = {
-    taken: 0,
-    published: 0,
-    duplicated: 0,
-    dropped: 0,
-    undelivered: 0,
-    reconnects: 0,
-  };
+  readonly #counters = noBackendCounters();
   /** Lines whose reply is not confirmed, with the session that it was published on. */
   readonly #unconfirmed = new Map<string, BackendSession>();
 

@@ -2,18 +2,11 @@ import type { ChildProcess } from 'node:child_process';
 import type { LedgerReport, SessionTally } from '../../src/dev/ledger.ts';
 import { Meter } from '../accounting/meter.ts';
 import { forkOwn, stopOwn } from '../child-process.ts';
-import type { BackendCounters, BackendSettings, FromBackend, ToBackend } from './messages.ts';
+import { type BackendSettings, type FromBackend, noBackendCounters, type ToBackend } from './messages.ts';
 
 /** The backend process, seen from the harness. */
 export class LoadBackend implements AsyncDisposable {
-  counters: BackendCounters = {
-    taken: 0,
-    published: 0,
-    duplicated: 0,
-    dropped: 0,
-    undelivered: 0,
-    reconnects: 0,
-  };
+  counters = noBackendCounters();
   /** Called several times a second, with new counters. */
   onCounters: () => void = () => {};
   readonly #child: ChildProcess;

@@ -32,6 +32,10 @@ export interface BackendCounters {
   reconnects: number;
 }
 
+export function noBackendCounters(): BackendCounters {
+  return { taken: 0, published: 0, duplicated: 0, dropped: 0, undelivered: 0, reconnects: 0 };
+}
+
 export type ToBackend =
   | { readonly type: 'start'; readonly settings: BackendSettings }
   | { readonly type: 'report'; readonly tallies: readonly SessionTally[] };

@@ -68,7 +68,7 @@ export const retryOptions = {
   retry: {
     kind: 'choice',
     choices: ['none', 'fixed', 'exponential'],
-    default: 'none',
+    default: 'exponential',
     help: 'What a device does after a failed attempt or a loss; exponential has full jitter.',
   },
   retryMin: {

@@ -1,20 +1,12 @@
+import type { Target } from '../target/target.ts';
 import { startBare } from './bare.ts';
 import { startHaproxy } from './haproxy.ts';
 import { startMosquitto } from './mosquitto.ts';
 import { startNginx } from './nginx.ts';
 
 /** A server of somebody else that terminates TLS, run beside the gateway so that figures can be compared. */
-export interface Peer extends AsyncDisposable {
+export interface Peer extends Target {
   readonly name: PeerName;
-  readonly version: string;
-  readonly host: string;
-  readonly port: number;
-  /** What a device sends once connected, so that the peer keeps it. */
-  readonly hello?: Buffer;
-  /** Where the peer could not be set up just as asked, and what follows from it. */
-  readonly notes?: readonly string[];
-  /** Processes whose CPU and memory count; those of the upstream that a proxy needs do not. */
-  pids(): number[];
 }
 
 export const PEER_NAMES = ['nginx', 'haproxy', 'mosquitto', 'bare'] as const;

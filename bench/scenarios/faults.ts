@@ -38,7 +38,6 @@ const options = {
   ...targetOptions,
   ...fleetOptions,
   ...retryOptions,
-  retry: { ...retryOptions.retry, default: 'exponential' },
   drain: { ...lineOptions.drain, default: 30 },
 } as const;
 

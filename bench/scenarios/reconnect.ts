@@ -30,7 +30,6 @@ const options = {
   ...targetOptions,
   ...fleetOptions,
   ...retryOptions,
-  retry: { ...retryOptions.retry, default: 'exponential' },
 } as const;
 
 export const reconnect = scenario({

@@ -77,7 +77,6 @@ const options = {
   ...fleetOptions,
   ...retryOptions,
   connectTimeout: { ...fleetOptions.connectTimeout, default: 5 },
-  retry: { ...retryOptions.retry, default: 'exponential' },
 } as const;
 
 type Options = Values<typeof options>;

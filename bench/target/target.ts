@@ -9,6 +9,6 @@ export interface Target extends AsyncDisposable {
   readonly hello?: Buffer;
   /** What a reader of its figures has to know. */
   readonly notes?: readonly string[];
-  /** Processes whose CPU and memory count. */
+  /** Processes whose CPU and memory count; those of the upstream that a proxy needs do not. */
   pids(): number[];
 }

@@ -5,24 +5,15 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { formatDuration } from '../../../../bench/plan/explain.ts';
 import { planCommand } from '../../../../bench/plan/plan.ts';
 import { benchResult } from '../../../helpers/bench-result.ts';
+import { CapturedOutput } from '../../../helpers/captured-output.ts';
 
 describe('bench plan', () => {
   let dir: string;
-  let said: string;
-  let complained: string;
+  let output: CapturedOutput;
 
   beforeEach(() => {
     dir = mkdtempSync(join(tmpdir(), 'owsla-plan-test-'));
-    said = '';
-    complained = '';
-    vi.spyOn(process.stdout, 'write').mockImplementation((text) => {
-      said += text;
-      return true;
-    });
-    vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
-      complained += text;
-      return true;
-    });
+    output = CapturedOutput.begin();
   });
 
   afterEach(() => {
@@ -34,43 +25,45 @@ describe('bench plan', () => {
 
   test('prints each number with what it comes from', async () => {
     expect(await planCommand(fleet)).toBe(0);
-    const lines = said.split('\n');
+    const lines = output.stdout.split('\n');
     for (const name of ['gateway processes', 'gateway machines', 'broker nodes', 'from_device shards']) {
       const at = lines.findIndex((line) => line.startsWith(`${name}  `));
       expect(lines[at]).toMatch(/ {2}[1-9]/);
       expect(lines[at + 1]).toMatch(/^ {4}\S/);
     }
-    expect(said).toContain('full reconnect');
-    expect(said).toContain('saturates first');
-    expect(said).not.toMatch(/NaN|Infinity|undefined|–/);
+    expect(output.stdout).toContain('full reconnect');
+    expect(output.stdout).toContain('saturates first');
+    expect(output.stdout).not.toMatch(/NaN|Infinity|undefined|–/);
   });
 
   test('says which costs were measured, and which are assumed', async () => {
     const file = join(dir, 'connect.json');
     writeFileSync(file, JSON.stringify(benchResult({ options: { resume: 0 } })));
     expect(await planCommand([...fleet, '--results', file])).toBe(0);
-    expect(said).toMatch(new RegExp(`^handshake\\.cpu +412 µs +${file}$`, 'm'));
-    expect(said).toMatch(/^line\.cpu +30 µs +assumed \(/m);
-    expect(said).toContain(file);
+    expect(output.stdout).toMatch(new RegExp(`^handshake\\.cpu +412 µs +${file}$`, 'm'));
+    expect(output.stdout).toMatch(/^line\.cpu +30 µs +assumed \(/m);
+    expect(output.stdout).toContain(file);
   });
 
   test('takes several files after one --results', async () => {
     const files = ['a.json', 'b.json'].map((name) => join(dir, name));
     for (const file of files) writeFileSync(file, JSON.stringify(benchResult({ problems: ['odd'] })));
     expect(await planCommand([...fleet, '--results', ...files])).toBe(0);
-    for (const file of files) expect(said).toContain(`warning: ${file} is of a run with a problem: odd`);
-    said = '';
+    for (const file of files)
+      expect(output.stdout).toContain(`warning: ${file} is of a run with a problem: odd`);
+    output.stdout = '';
     expect(await planCommand(['--markdown', '--results', ...files])).toBe(0);
-    for (const file of files) expect(said).toContain(`- Warning: ${file} is of a run with a problem: odd.`);
+    for (const file of files)
+      expect(output.stdout).toContain(`- Warning: ${file} is of a run with a problem: odd.`);
   });
 
   test('prints the table of the documentation', async () => {
     expect(await planCommand(['--markdown'])).toBe(0);
-    expect(said).toMatch(
+    expect(output.stdout).toMatch(
       /^\| devices \| 40,000 \| 1,000,000 \| 10,000,000 \| 40,000 \| 1,000,000 \| 10,000,000 \|$/m,
     );
-    expect(said).toContain('of which 11 of 11 are **assumed**');
-    const widths = said
+    expect(output.stdout).toContain('of which 11 of 11 are **assumed**');
+    const widths = output.stdout
       .split('\n\n')[0]!
       .split('\n')
       .map((row) => row.split('|').length);
@@ -97,9 +90,9 @@ describe('bench plan', () => {
     ['a word', [...fleet, 'a.json'], 'unexpected a.json; result files come after --results'],
   ])('ends with 64 and one line for %s', async (_, args, expected) => {
     expect(await planCommand(args)).toBe(64);
-    expect(complained).toMatch(/^bench plan: [^\n]+\n$/);
-    expect(complained).toContain(expected);
-    expect(said).toBe('');
+    expect(output.stderr).toMatch(/^bench plan: [^\n]+\n$/);
+    expect(output.stderr).toContain(expected);
+    expect(output.stdout).toBe('');
   });
 });
 

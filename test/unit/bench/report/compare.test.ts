@@ -7,6 +7,7 @@ import { compareCommand, parseCompareArguments } from '../../../../bench/report/
 import { compareResults, doubts } from '../../../../bench/report/comparison.ts';
 import type { BenchResult, Metric } from '../../../../bench/report/result.ts';
 import { benchResult, figure } from '../../../helpers/bench-result.ts';
+import { CapturedOutput } from '../../../helpers/captured-output.ts';
 
 const of = (...metrics: Metric[]) => benchResult({ metrics });
 
@@ -70,21 +71,11 @@ describe('a comparison', () => {
 
 describe('bench compare', () => {
   let dir: string;
-  let said: string;
-  let complained: string;
+  let output: CapturedOutput;
 
   beforeEach(() => {
     dir = mkdtempSync(join(tmpdir(), 'owsla-compare-test-'));
-    said = '';
-    complained = '';
-    vi.spyOn(process.stdout, 'write').mockImplementation((text) => {
-      said += text;
-      return true;
-    });
-    vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
-      complained += text;
-      return true;
-    });
+    output = CapturedOutput.begin();
   });
 
   afterEach(() => {
@@ -102,8 +93,8 @@ describe('bench compare', () => {
     const a = file('a.json', benchResult());
     const b = file('b.json', benchResult());
     expect(await compareCommand([a, b])).toBe(0);
-    expect(said).toMatch(/^memory\.perConnection +owsla +KiB +30\.7 +30\.7 +0\.0 %$/m);
-    expect(said).toContain('No figure is worse by more than 10 %.');
+    expect(output.stdout).toMatch(/^memory\.perConnection +owsla +KiB +30\.7 +30\.7 +0\.0 %$/m);
+    expect(output.stdout).toContain('No figure is worse by more than 10 %.');
   });
 
   test('ends with 1 when one is', async () => {
@@ -111,13 +102,13 @@ describe('bench compare', () => {
     const b = file('b.json', of(figure('f', 'ms', 'owsla', 104, 'lower')));
     expect(await compareCommand([a, b])).toBe(0);
     expect(await compareCommand([a, b, '--max-regression', '3%'])).toBe(1);
-    expect(said).toMatch(/^f +owsla +ms +100 +104 +\+4\.0 % +WORSE$/m);
+    expect(output.stdout).toMatch(/^f +owsla +ms +100 +104 +\+4\.0 % +WORSE$/m);
   });
 
   test('ends with 1 when a figure is missing', async () => {
     const a = file('a.json', of(figure('f', 'ms', 'owsla', 100)));
     expect(await compareCommand([a, file('b.json', of())])).toBe(1);
-    expect(said).toContain('MISSING in B');
+    expect(output.stdout).toContain('MISSING in B');
   });
 
   test.each([
@@ -135,9 +126,9 @@ describe('bench compare', () => {
     ['a limit that is none', () => ['a', 'b', '--max-regression', 'much'], 'expected a percentage'],
   ])('ends with 64 and one line for %s', async (_, args, expected) => {
     expect(await compareCommand(args())).toBe(64);
-    expect(complained).toMatch(/^bench compare: [^\n]+\n$/);
-    expect(complained).toContain(expected);
-    expect(said).toBe('');
+    expect(output.stderr).toMatch(/^bench compare: [^\n]+\n$/);
+    expect(output.stderr).toContain(expected);
+    expect(output.stdout).toBe('');
   });
 
   test('takes the limit in per cent', () => {
