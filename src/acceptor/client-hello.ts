@@ -5,6 +5,9 @@ export const HANDSHAKE_KINDS = ['full', 'resumed'] as const;
 /** More than any ClientHello needs, post-quantum key shares and tickets included. */
 export const MAX_HELLO_BYTES = 16_384;
 
+/** No client spreads it over so many; reading on would cost more with each. */
+const MAX_HELLO_RECORDS = 64;
+
 const RECORD_HEADER_BYTES = 5;
 const MESSAGE_HEADER_BYTES = 4;
 const HANDSHAKE_RECORD = 22;
@@ -15,8 +18,8 @@ const PRE_SHARED_KEY = 41;
 /**
  * Looks at the first bytes of a connection, before anything is spent on TLS (RFC 8446, 4.1.2). Pure.
  *
- * @returns `undefined` until the ClientHello is complete. What is none, or is broken, counts as `full`: TLS itself
- * says what is wrong with it.
+ * @returns `undefined` until the ClientHello is complete. What is none, is broken, or comes in crumbs counts as
+ * `full`: TLS itself says what is wrong with it.
  *
  * A session is offered by a ticket: `pre_shared_key` in TLS 1.3, a `session_ticket` that is not empty in TLS 1.2. A
  * session id alone says nothing: TLS 1.3 clients always send one, and the gateway keeps no sessions by id.
@@ -39,7 +42,7 @@ function firstMessage(bytes: Buffer): Buffer | 'not TLS' | undefined {
     if (at + RECORD_HEADER_BYTES > bytes.length) return undefined;
     const length = bytes.readUInt16BE(at + 3);
     // An empty record is forbidden for handshakes; OpenSSL refuses it.
-    if (length === 0) return 'not TLS';
+    if (length === 0 || parts.length === MAX_HELLO_RECORDS) return 'not TLS';
     const part = bytes.subarray(at + RECORD_HEADER_BYTES, at + RECORD_HEADER_BYTES + length);
     parts.push(part);
     have += part.length;

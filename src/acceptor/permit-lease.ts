@@ -19,7 +19,7 @@ export class PermitLease implements PermitSource {
   readonly #rates: ByKind;
   readonly #reserve: ByKind;
   readonly #shares: Record<HandshakeKind, TokenBucket>;
-  /** Below zero when a permit was used that was not there: a client's session turned out to be no good. */
+  /** Below zero when a permit was used that was not there: a client's session turned out to be no good. Bounded: see `take`. */
   readonly #held: Record<HandshakeKind, number> = { full: 0, resumed: 0 };
   /** Since when there has been no answer. */
   #askedAtMs: number | undefined;
@@ -41,6 +41,7 @@ export class PermitLease implements PermitSource {
   }
 
   take(kind: HandshakeKind, nowMs: number): boolean {
+    if (kind === 'resumed' && this.#isFullOverdrawn) return false;
     if (this.#rates[kind] === 0) return true;
     if (this.#held[kind] >= 1) {
       this.#held[kind]--;
@@ -78,6 +79,11 @@ export class PermitLease implements PermitSource {
     this.#askedAtMs = nowMs;
     this.#isAlone = false;
     for (const kind of HANDSHAKE_KINDS) this.#held[kind] += permits[kind];
+  }
+
+  /** Sessions that were no good have used up full handshakes to come: no more are tried until those are made up for. */
+  get #isFullOverdrawn(): boolean {
+    return !this.#isAlone && this.#held.full <= -this.#reserve.full;
   }
 
   #lacks(kind: HandshakeKind, waiting: ByKind): number {

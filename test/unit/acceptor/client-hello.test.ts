@@ -64,20 +64,32 @@ describe.each(['TLSv1.2', 'TLSv1.3'] as const)('the ClientHello of %s', (version
     }
   });
 
+  /** The same message in records of so many bytes. */
+  const inRecordsOf = (size: number) => {
+    const message = resumed.subarray(5);
+    const records: Buffer[] = [];
+    for (let at = 0; at < message.length; at += size) {
+      const part = message.subarray(at, at + size);
+      records.push(Buffer.from([22, 3, 1, part.length >> 8, part.length & 0xff]), part);
+    }
+    return Buffer.concat(records);
+  };
+
   test('may be spread over records', () => {
+    const fewest = Math.ceil(resumed.length / 60);
     fc.assert(
-      fc.property(fc.integer({ min: 1, max: 300 }), (size) => {
-        const message = resumed.subarray(5);
-        const records: Buffer[] = [];
-        for (let at = 0; at < message.length; at += size) {
-          const part = message.subarray(at, at + size);
-          records.push(Buffer.from([22, 3, 1, part.length >> 8, part.length & 0xff]), part);
-        }
-        const bytes = Buffer.concat(records);
+      fc.property(fc.integer({ min: fewest, max: 300 }), (size) => {
+        const bytes = inRecordsOf(size);
         expect(kindOfHello(bytes)).toBe('resumed');
         expect(kindOfHello(bytes.subarray(0, -1))).toBeUndefined();
       }),
     );
+  });
+
+  test('is not read to its end when it comes in crumbs', () => {
+    const crumbs = inRecordsOf(1);
+    expect(kindOfHello(crumbs)).toBe('full');
+    expect(kindOfHello(crumbs.subarray(0, 6 * 70))).toBe('full');
   });
 });
 

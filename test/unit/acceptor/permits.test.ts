@@ -132,4 +132,22 @@ describe('the permits for new connections', () => {
     expect(lease.take('full', 0)).toBe(false);
     expect(lease.take('resumed', 0)).toBe(true);
   });
+
+  test('hold for sessions that turn out to be no good, even where resumption has no limit', () => {
+    const rates = { full: 10, resumed: 0 };
+    const lease = new PermitLease(rates, 1, 0);
+    const budget = new ConnectBudget(rates, 0);
+    let made = 0;
+    for (let nowMs = 0; nowMs < 60_000; nowMs += 10) {
+      while (made < 10_000 && lease.take('resumed', nowMs)) {
+        lease.exchange('resumed', 'full');
+        made++;
+      }
+      const wanted = lease.wanted({ full: 0, resumed: 1 }, nowMs);
+      if (wanted !== undefined) budget.ask(0, wanted);
+      for (const [, permits] of budget.answers(nowMs)) lease.granted(permits, nowMs);
+    }
+    expect(made).toBeGreaterThan(500);
+    expect(made).toBeLessThan(650);
+  });
 });
