@@ -70,7 +70,8 @@ class Worker {
         "drain deadline passed: frames were left without the broker's confirm",
       );
     }
-    send({ type: 'drained', unconfirmedFrames }, () => process.exit(unconfirmedFrames > 0 ? 1 : 0));
+    const metrics = await this.#metrics.snapshot();
+    send({ type: 'drained', unconfirmedFrames, metrics }, () => process.exit(unconfirmedFrames > 0 ? 1 : 0));
   }
 
   async #listen(): Promise<void> {

@@ -34,5 +34,6 @@ export type FromWorker =
   | { type: 'snapshot'; id: number; metrics: MetricObject[] }
   /** Starting again would fail in the same way. */
   | { type: 'fatal'; message: string }
-  | { type: 'drained'; unconfirmedFrames: number }
+  /** Its last words, with what it has counted. */
+  | { type: 'drained'; unconfirmedFrames: number; metrics: MetricObject[] }
   | FromShare;

@@ -4,7 +4,7 @@ import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
-import { AggregatorRegistry, Counter, Gauge, Registry } from 'prom-client';
+import { Counter, Gauge, Registry } from 'prom-client';
 import { messageOf } from '../broker/broker-error.ts';
 import { keepFixedKeys } from '../config/reload.ts';
 import type { Config } from '../config/schema.ts';
@@ -12,6 +12,7 @@ import { createLogger } from '../observability/logger.ts';
 import { Backoff } from '../util/backoff.ts';
 import { createAdminServer } from './admin-server.ts';
 import { MachineLimits } from './machine-limits.ts';
+import { MetricsSum } from './metrics-sum.ts';
 import { RestartIntensity } from './restart-intensity.ts';
 import type { Exit } from './worker-process.ts';
 import { type LoadedSettings, type WorkerSettings, WorkerSlot } from './worker-slot.ts';
@@ -29,9 +30,6 @@ export async function runSupervisor(settings: LoadedSettings, load: () => Loaded
   return new Supervisor(settings, load).run();
 }
 
-/** What a drain may take beyond its own deadline before the worker is killed. */
-const KILL_AFTER_MS = 3_000;
-
 class Supervisor {
   #config: Config;
   readonly #load: () => LoadedSettings;
@@ -43,7 +41,9 @@ class Supervisor {
   /** For session tickets where no secret is given, so that one worker can resume what another has begun. */
   readonly #drawnSecret = randomBytes(32).toString('base64');
   readonly #admin: FastifyInstance;
+  /** The supervisor's own metrics. */
   readonly #own = new Registry();
+  readonly #metricsSum = new MetricsSum();
   readonly #restarts: Counter;
   #phase: 'running' | 'draining' | 'stopped' = 'running';
   #wasReady = false;
@@ -68,7 +68,10 @@ class Supervisor {
           statusChanged: () => this.#statusChanged(),
           fatal: (message) => this.#giveUp(message),
           shared: (process, message) => this.#limits.received(process, message),
+          drainedTooSlowly: (slot) =>
+            this.#log.error({ worker: slot.index }, 'worker did not drain in time: killed'),
           exited: (slot, exit, asked) => this.#exited(slot, exit, asked),
+          retired: (metrics) => this.#metricsSum.retire(metrics),
         }),
       );
     }
@@ -171,14 +174,13 @@ class Supervisor {
 
   async #replaceWorkers(settings: WorkerSettings): Promise<void> {
     this.#log.info({ workers: this.#slots.length }, 'rolling restart');
-    this.#limits.apply(settings.config);
     for (const slot of this.#slots) {
       if (this.#phase !== 'running') return;
-      const drainTimeoutMs = this.#config.shutdown.timeoutMs + KILL_AFTER_MS;
-      await slot.replace(settings, settings.config.restart.readyTimeoutMs, drainTimeoutMs);
+      await slot.replace(settings);
       this.#log.info({ worker: slot.index }, 'worker replaced');
     }
     this.#config = settings.config;
+    this.#limits.apply(settings.config);
     this.#log.level = settings.config.log.level;
     this.#log.info('rolling restart complete');
   }
@@ -192,14 +194,6 @@ class Supervisor {
     if (this.#exitCode === 0) await new Promise((resolve) => setTimeout(resolve, notReadyMs));
     for (const slot of this.#slots) slot.drain();
     this.#stopIfDone();
-    setTimeout(() => {
-      for (const slot of this.#slots) {
-        if (slot.isEmpty) continue;
-        this.#log.error({ worker: slot.index }, 'worker did not drain in time: killed');
-        this.#exitCode ||= 1;
-        slot.kill();
-      }
-    }, timeoutMs + KILL_AFTER_MS).unref();
   }
 
   #giveUp(message: string): void {
@@ -254,9 +248,7 @@ class Supervisor {
 
   async #metrics(): Promise<{ contentType: string; body: string }> {
     const workers = await Promise.all(this.#slots.map((slot) => slot.snapshots()));
-    const snapshots = [await this.#own.getMetricsAsJSON(), ...workers.flat()];
-    const registry = AggregatorRegistry.aggregate(snapshots as object[]);
-    return { contentType: registry.contentType, body: await registry.metrics() };
+    return await this.#metricsSum.text([await this.#own.getMetricsAsJSON(), ...workers.flat()]);
   }
 }
 

@@ -9,6 +9,8 @@ export interface WorkerProcessEvents {
   statusChanged(process: WorkerProcess): void;
   /** It cannot work, for its `reason`, and starting it again would fail in the same way. */
   fatal(process: WorkerProcess): void;
+  /** It was asked to drain and has not done so in its time: it was killed. */
+  drainedTooSlowly(process: WorkerProcess): void;
   /** It has something to say about the limits of the machine, or has begun. */
   shared(process: WorkerProcess, message: FromShare | 'begun'): void;
   exited(process: WorkerProcess, exit: Exit): void;
@@ -20,6 +22,8 @@ export interface Exit {
 }
 
 const SNAPSHOT_TIMEOUT_MS = 2_000;
+/** What a drain may take beyond its own deadline. */
+const KILL_AFTER_MS = 3_000;
 
 /** One worker process, from its fork to its exit: what it is told, and what it has said. */
 export class WorkerProcess {
@@ -31,7 +35,8 @@ export class WorkerProcess {
   readonly #worker: Worker;
   readonly #start: StartMessage;
   readonly #events: WorkerProcessEvents;
-  readonly #snapshots = new Map<number, (metrics: MetricObject[]) => void>();
+  readonly #snapshots = new Map<number, () => void>();
+  #lastMetrics: MetricObject[] = [];
   /** Gone nodes whose inboxes this one is to empty. */
   readonly #adopted: NodeId[];
   #started = false;
@@ -94,10 +99,21 @@ export class WorkerProcess {
     return this.#node;
   }
 
-  /** Asks it to drain and exit. */
+  /** Its metrics as it told them last. */
+  get lastMetrics(): MetricObject[] {
+    return this.#lastMetrics;
+  }
+
+  /** Asks it to drain and exit; kills it when it does not. */
   drain(): void {
-    this.#asked = true;
     this.#send({ type: 'drain' });
+    if (this.#asked) return;
+    this.#asked = true;
+    const late = setTimeout(() => {
+      this.#events.drainedTooSlowly(this);
+      this.kill();
+    }, this.#start.config.shutdown.timeoutMs + KILL_AFTER_MS);
+    void this.exited.then(() => clearTimeout(late));
   }
 
   kill(): void {
@@ -116,16 +132,16 @@ export class WorkerProcess {
     this.#send(message);
   }
 
-  /** Its metrics; none when it does not answer in time. */
+  /** Its metrics; those that it told last when it does not answer in time. */
   snapshot(): Promise<MetricObject[]> {
     const id = this.#nextSnapshot++;
     return new Promise((resolve) => {
-      const done = (metrics: MetricObject[]) => {
+      const done = () => {
         clearTimeout(timer);
         this.#snapshots.delete(id);
-        resolve(metrics);
+        resolve(this.#lastMetrics);
       };
-      const timer = setTimeout(done, SNAPSHOT_TIMEOUT_MS, []);
+      const timer = setTimeout(done, SNAPSHOT_TIMEOUT_MS);
       this.#snapshots.set(id, done);
       this.#send({ type: 'snapshot', id });
     });
@@ -137,7 +153,7 @@ export class WorkerProcess {
         this.#started = true;
         this.#send(this.#start);
         for (const node of this.#adopted) this.#send({ type: 'adopt', node });
-        if (this.#asked) this.drain();
+        if (this.#asked) this.#send({ type: 'drain' });
         break;
       case 'node':
         this.#node = message.id;
@@ -147,7 +163,8 @@ export class WorkerProcess {
         this.#setStatus(message.ready, message.reason);
         break;
       case 'snapshot':
-        this.#snapshots.get(message.id)?.(message.metrics);
+        this.#lastMetrics = message.metrics;
+        this.#snapshots.get(message.id)?.();
         break;
       case 'fatal':
         this.#reason = message.message;
@@ -155,6 +172,7 @@ export class WorkerProcess {
         break;
       case 'drained':
         this.#unconfirmedFrames = message.unconfirmedFrames;
+        this.#lastMetrics = message.metrics;
         break;
       default:
         this.#events.shared(this, message);
@@ -162,7 +180,7 @@ export class WorkerProcess {
   }
 
   #exited(exit: Exit): void {
-    for (const done of this.#snapshots.values()) done([]);
+    for (const done of this.#snapshots.values()) done();
     this.#ready = false;
     this.#events.exited(this, exit);
   }

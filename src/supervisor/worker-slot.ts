@@ -1,9 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { MetricObject } from 'prom-client';
 import type { FromShare } from '../acceptor/machine-share.ts';
 import type { LoadedFiles } from '../config/files.ts';
 import type { Config } from '../config/schema.ts';
 import type { NodeId } from '../registry/connection-id.ts';
+import type { Snapshot } from './metrics-sum.ts';
 import { type Exit, WorkerProcess } from './worker-process.ts';
 
 /** What a slot tells its supervisor. */
@@ -13,8 +13,11 @@ export interface SlotEvents {
   fatal(message: string): void;
   /** A process of the slot has something to say about the limits of the machine, has begun, or is gone. */
   shared(process: WorkerProcess, message: FromShare | 'begun' | 'ended'): void;
+  drainedTooSlowly(slot: WorkerSlot): void;
   /** A process of the slot is gone. `asked`: nobody misses it. */
   exited(slot: WorkerSlot, exit: Exit, asked: boolean): void;
+  /** What it had counted. */
+  retired(metrics: Snapshot): void;
 }
 
 /** What an operator has given. */
@@ -84,7 +87,8 @@ export class WorkerSlot {
    * Starts a process beside the current one, and drains that once the new one is ready. Resolves when it is gone.
    * @throws Error when the new one does not become ready; the current one stays then
    */
-  async replace(settings: WorkerSettings, readyTimeoutMs: number, drainTimeoutMs: number): Promise<void> {
+  async replace(settings: WorkerSettings): Promise<void> {
+    const { readyTimeoutMs } = settings.config.restart;
     const next = this.#fork(settings);
     const late = new AbortController();
     await Promise.race([
@@ -103,9 +107,7 @@ export class WorkerSlot {
     this.#events.statusChanged();
     if (old === null) return;
     old.drain();
-    const kill = setTimeout(() => old.kill(), drainTimeoutMs);
     await old.exited;
-    clearTimeout(kill);
   }
 
   /** Asks all its processes to drain and exit. */
@@ -117,7 +119,7 @@ export class WorkerSlot {
     for (const process of this.#processes) process.kill();
   }
 
-  async snapshots(): Promise<MetricObject[][]> {
+  async snapshots(): Promise<Snapshot[]> {
     return await Promise.all([...this.#processes].map((process) => process.snapshot()));
   }
 
@@ -129,6 +131,7 @@ export class WorkerSlot {
         if (process === this.#current) this.#events.fatal(process.reason);
         else process.kill();
       },
+      drainedTooSlowly: () => this.#events.drainedTooSlowly(this),
       shared: (process, message) => this.#events.shared(process, message),
       exited: (process, exit) => this.#exited(process, exit),
     });
@@ -147,6 +150,7 @@ export class WorkerSlot {
       // Backends may still answer its connections.
       this.#current?.adopt(process.node);
     }
+    this.#events.retired(process.lastMetrics);
     this.#events.statusChanged();
     this.#events.exited(this, exit, asked);
   }

@@ -29,6 +29,7 @@ test('SIGHUP replaces one worker after the other: nothing is lost, and newcomers
   await using gateway = await start();
   await using traffic = await Traffic.start(gateway);
   const pids = await workerPids(gateway);
+  const opened = await gateway.metric('owsla_connections_opened_total');
   const certificate = await certificateOf(gateway.port);
   let over = false;
   const newcomers = (async () => {
@@ -54,6 +55,8 @@ test('SIGHUP replaces one worker after the other: nothing is lost, and newcomers
   expect(after.filter((pid) => pids.includes(pid))).toEqual([]);
   expect(await certificateOf(gateway.port)).not.toBe(certificate);
   expect(traffic.drops).toBeGreaterThanOrEqual(200);
+  // What the old workers had counted is not gone with them: these 200 have been opened twice.
+  expect(await gateway.metric('owsla_connections_opened_total')).toBeGreaterThanOrEqual(opened + 200);
   const report = await traffic.settle();
   expect(report.violations).toEqual([]);
   expect(report.lines).toMatchObject({ lost: 0, unmarked: 0, unread: 0 });

@@ -27,6 +27,7 @@ it.each(['inbox', 'shared'] as const)(
     const inbox = gateway.names.inboxPrefix + victim;
     const notReady = gateway.nextLogged((line) => line.msg === 'not ready');
 
+    const opened = await gateway.metric('owsla_connections_opened_total');
     process.kill(victimPid, 'SIGKILL');
     await eventually('its connections are gone', () => ended.every(({ dropped }) => dropped));
     // Replies to lines that were never sent, so that they are told from the answers.
@@ -55,6 +56,8 @@ it.each(['inbox', 'shared'] as const)(
     expect(after.has(victim)).toBe(false);
     expect(after.size).toBe(2);
     expect(await gateway.metric('owsla_worker_restarts_total')).toBe(1);
+    // Counters go on from what the dead worker last told.
+    expect(await gateway.metric('owsla_connections_opened_total')).toBe(opened + ended.length);
     expect(await gateway.metric('owsla_connections')).toBe(traffic.devices.length);
     expect(gateway.log.filter((line) => line.msg === 'worker exited')).toMatchObject([{ signal: 'SIGKILL' }]);
     const report = await traffic.settle();
