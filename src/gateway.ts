@@ -358,6 +358,7 @@ export class Gateway {
         host: listen.host,
         port: listen.port,
         backlog: listen.backlog,
+        reusePort: listen.reusePort,
         maxConnections: this.#maxConnections,
         handshakeTimeoutMs: tls.handshakeTimeoutMs,
         keepAliveMs: endpoint.keepAliveMs,

@@ -12,7 +12,7 @@ import type { FromWorker, StartMessage, ToWorker } from './supervisor/messages.t
 class Worker {
   readonly #gateway: Gateway;
   readonly #machine: MachineShare;
-  readonly #metrics = new Metrics();
+  readonly #metrics: Metrics;
   readonly #log: Logger;
   readonly #address: string;
   #listening: 'not yet' | 'under way' | 'yes' = 'not yet';
@@ -23,6 +23,7 @@ class Worker {
 
   constructor({ index, workers, config, files, ticketSecret }: StartMessage) {
     this.#machine = new MachineShare(config, workers, performance.now(), send);
+    this.#metrics = new Metrics(index);
     this.#log = createLogger(config.log.level, { pid: process.pid, worker: index });
     this.#address = `${config.listen.host}:${config.listen.port}`;
     this.#gateway = new Gateway(

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { HarnessMeter } from '../accounting/harness-meter.ts';
-import type { Usage } from '../accounting/process-usage.ts';
+import { type Usage, usageOf } from '../accounting/process-usage.ts';
 import { fleetOptions, targetOptions } from '../cli/common-options.ts';
 import type { Values } from '../cli/option-table.ts';
 import { FleetWatch } from '../fleet/fleet-watch.ts';
@@ -8,6 +8,7 @@ import { total } from '../fleet/messages.ts';
 import { harnessProblems } from '../harness-verdict.ts';
 import type { Run } from '../run.ts';
 import { Site } from '../site.ts';
+import type { Target } from '../target/target.ts';
 import { said } from './connect.ts';
 import { type Contender, contenderOptions, contenders, enterRatio, roundsOf } from './contenders.ts';
 import { scenario } from './scenario.ts';
@@ -73,6 +74,8 @@ interface Round {
   readonly held: Usage;
   readonly after: Usage;
   readonly processes: number;
+  /** Connections of the busiest process, over the mean of those that hold any; NaN where it is not known. */
+  readonly imbalance: number;
   /** Bytes; NaN where it is not known. */
   readonly perConnection: number;
   /** 100 is a core. */
@@ -90,6 +93,7 @@ async function measure(run: Run, site: Site, contender: Contender, options: Opti
   }
   await delay(settle * 1_000);
   const before = meter.read();
+  const heldBy = holders(target);
 
   const fleet = await site.startFleet(target, { connections, speaks: false });
   const watch = new FleetWatch(run, fleet, target.name);
@@ -104,6 +108,7 @@ async function measure(run: Run, site: Site, contender: Contender, options: Opti
   const cpuFromMs = meter.read().cpuMs;
   await delay(idle * 1_000);
   const held = meter.read();
+  const imbalance = imbalanceOf(heldBy());
   const idleCpuPercent = (100 * (held.cpuMs - cpuFromMs)) / (performance.now() - idleFromMs);
   // What the fleet tells lags behind by half a second; an answer brings it up to date.
   await fleet.quiet();
@@ -125,7 +130,19 @@ async function measure(run: Run, site: Site, contender: Contender, options: Opti
   const processes = target.pids().length;
   await stop();
   const perConnection = processes > 0 ? (held.rssBytes - before.rssBytes) / counters.open : Number.NaN;
-  return { before, held, after, processes, perConnection, idleCpuPercent };
+  return { before, held, after, processes, imbalance, perConnection, idleCpuPercent };
+}
+
+/** What each process of a target holds beyond what it holds now, by its descriptors. */
+function holders(target: Target): () => number[] {
+  const descriptorsOf = (pid: number) => usageOf(pid)?.descriptors ?? 0;
+  const before = new Map(target.pids().map((pid) => [pid, descriptorsOf(pid)]));
+  return () => [...before].map(([pid, descriptors]) => descriptorsOf(pid) - descriptors);
+}
+
+function imbalanceOf(held: readonly number[]): number {
+  const holding = held.filter((connections) => connections > 0);
+  return Math.max(...holding) / (holding.reduce((sum, connections) => sum + connections, 0) / holding.length);
 }
 
 function enterRounds({ measured }: Run, name: string, rounds: readonly Round[]): void {
@@ -175,6 +192,13 @@ function enterRounds({ measured }: Run, name: string, rounds: readonly Round[]):
     'descriptors.after',
     '{descriptor}',
     each((r) => r.after.descriptors),
+    name,
+    'lower',
+  );
+  measured.median(
+    'balance.busiest',
+    '1',
+    each((r) => r.imbalance),
     name,
     'lower',
   );

@@ -12,6 +12,8 @@ export interface AcceptorOptions {
   readonly host: string;
   readonly port: number;
   readonly backlog: number;
+  /** A listening socket of its own for each worker, where the runtime and the system can. */
+  readonly reusePort: boolean;
   /** Handshakes included. */
   readonly maxConnections: number;
   /** Sockets that have not sent a ClientHello; past that the longest silent one has to go. */

@@ -1,4 +1,4 @@
-import { createServer, type Server, type Socket } from 'node:net';
+import { createServer, type ListenOptions, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket, type Server as TlsServer } from 'node:tls';
 import type { Ending } from '../endpoint/lifecycle.ts';
 import { unmapped } from '../util/networks.ts';
@@ -106,9 +106,12 @@ export class AcceptorPool {
    */
   listen(): Promise<number> {
     const { host, port, backlog } = this.#options;
+    // A free port of its own for each worker would be none that devices know. A Node that cannot ignores it.
+    const reusePort = this.#options.reusePort && port !== 0 && process.platform === 'linux';
+    const options: ListenOptions & { reusePort: boolean } = { host, port, backlog, reusePort };
     return new Promise((resolve, reject) => {
       this.#listener.once('error', reject);
-      this.#listener.listen({ host, port, backlog }, () => {
+      this.#listener.listen(options, () => {
         this.#listener.off('error', reject);
         // From here on an error is one of accept: a descriptor limit, say. The listener goes on.
         this.#listener.on('error', (error) => this.#handlers.acceptFailed(error));

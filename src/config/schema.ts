@@ -110,6 +110,12 @@ const listen = z.strictObject({
   host: fixed(text('0.0.0.0', 'Address the device listener binds to.')),
   port: fixed(port(8883, 'Port of the device listener.')),
   backlog: fixed(count(4096, 1, 65_535, 'Length of the kernel accept queue; capped by net.core.somaxconn.')),
+  reusePort: fixed(
+    flag(
+      true,
+      'Each worker has a listening socket of its own (SO_REUSEPORT), and the kernel spreads new connections over them evenly. It takes Node 22.12 or later on Linux; elsewhere, and when off, the workers share one socket, and whoever is awake first takes what comes. Off also keeps a second gateway of the same user from sharing the port by mistake.',
+    ),
+  ),
   framing: choice(
     ['line', 'u8', 'u16', 'u32'],
     'line',
@@ -272,6 +278,16 @@ const endpoint = z.strictObject({
   firstFrameTimeoutMs: durationMs(
     0,
     'Close a connection that has not completed its first frame this long after the handshake, as first_frame_timeout. 0: never.',
+  ),
+  maxAgeMs: durationMs(
+    0,
+    'Close a connection this long after its handshake, as max_age, whatever it does. Devices that come back spread over all workers and instances, those that were started later included. 0: never.',
+  ),
+  maxAgeJitter: count(
+    20,
+    0,
+    100,
+    'Each connection has an age of its own, which differs from maxAgeMs by at most so many percent: those that came together do not go together.',
   ),
   keepAliveMs: durationMs(
     60_000,

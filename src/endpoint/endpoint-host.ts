@@ -13,6 +13,10 @@ export interface EndpointLimits extends LaneLimits {
   readonly idleTimeoutMs: number;
   /** 0: never. */
   readonly firstFrameTimeoutMs: number;
+  /** 0: none. */
+  readonly maxAgeMs: number;
+  /** Percent. */
+  readonly maxAgeJitter: number;
 }
 
 /** What the endpoints of a node share, and whom they tell. */

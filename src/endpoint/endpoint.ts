@@ -2,7 +2,7 @@ import type { TLSSocket } from 'node:tls';
 import type { Frame, FrameSource } from '../frame.ts';
 import type { Reply } from '../reply.ts';
 import type { WheelEntry } from '../util/timing-wheel.ts';
-import type { EndpointHost, Peer } from './endpoint-host.ts';
+import type { EndpointHost, EndpointLimits, Peer } from './endpoint-host.ts';
 import { createDecoder, type FrameDecoder, FrameTooLargeError } from './framing.ts';
 import { type CloseReason, type ConnectionState, type Ending, OPEN, transition } from './lifecycle.ts';
 import type { PeerState } from './peer-watch.ts';
@@ -22,6 +22,7 @@ const MANNER: Partial<Record<CloseReason, 'flush' | 'close'>> = {
   shutdown: 'flush',
   idle_timeout: 'flush',
   first_frame_timeout: 'flush',
+  max_age: 'flush',
   reply_gap: 'flush',
   peer_closed: 'close',
   incomplete_frame: 'close',
@@ -67,6 +68,7 @@ export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
   #unconfirmedBytes = 0;
   #bytesReceived = 0;
   #lastReadAtMs: number;
+  readonly #ageDueMs: number;
 
   #lane: ReplyLane | null = null;
   #closeSinceMs = NEVER;
@@ -79,6 +81,7 @@ export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
     this.#decoder = createDecoder(host.limits.framing, host.limits.maxFrameBytes);
     this.openedAtMs = host.now();
     this.#lastReadAtMs = this.openedAtMs;
+    this.#ageDueMs = this.openedAtMs + drawAge(host.limits);
     (socket as OwnedSocket).owslaEndpoint = this;
     socket.on('data', onData);
     socket.on('end', onEnd);
@@ -307,6 +310,7 @@ export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
     if (this.#state.phase === 'open') {
       this.#lane?.deadlinePassed(nowMs);
       this.#checkSilence(nowMs);
+      this.#checkAge(nowMs);
     } else if (nowMs - this.#closeSinceMs >= CLOSE_GRACE_MS) {
       this.#destroy();
     }
@@ -327,6 +331,12 @@ export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
     }
   }
 
+  #checkAge(nowMs: number): void {
+    if (nowMs < this.#ageDueMs) return;
+    const value = Math.round(nowMs - this.openedAtMs);
+    this.end({ reason: 'max_age', limit: this.#host.limits.maxAgeMs, value });
+  }
+
   /** The gateway itself holds a paused device back, so its silence says nothing. */
   #idleDueMs(): number {
     const { idleTimeoutMs } = this.#host.limits;
@@ -344,7 +354,7 @@ export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
   #armDeadline(): void {
     const dueMs =
       this.#state.phase === 'open'
-        ? Math.min(this.#idleDueMs(), this.#firstFrameDueMs(), this.#lane?.dueMs ?? NEVER)
+        ? Math.min(this.#idleDueMs(), this.#firstFrameDueMs(), this.#ageDueMs, this.#lane?.dueMs ?? NEVER)
         : this.#closeSinceMs + CLOSE_GRACE_MS;
     if (dueMs === NEVER) return;
     if (this.wheelSlot === -1 || dueMs < this.wheelDueMs) this.#host.deadlines.arm(this, dueMs);
@@ -406,6 +416,12 @@ export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
     this.#state = next;
     this.#host.closed(this, next.ending);
   }
+}
+
+/** Another age for each connection, so that those that came together do not go together. */
+function drawAge({ maxAgeMs, maxAgeJitter }: EndpointLimits): number {
+  if (maxAgeMs === 0) return NEVER;
+  return maxAgeMs * (1 + ((2 * Math.random() - 1) * maxAgeJitter) / 100);
 }
 
 // Shared by all sockets, which carry their endpoint: no closure per connection.

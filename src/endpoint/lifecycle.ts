@@ -9,6 +9,7 @@ export const CLOSE_REASONS = [
   'handshake_timeout',
   'tls_error',
   'client_certificate',
+  'max_age',
   'slow_consumer',
   'reply_gap',
   'shutdown',

@@ -133,7 +133,8 @@ export class Metrics {
     'Workers that are ready: they accept connections and their broker round trip works.',
   );
 
-  constructor() {
+  /** @param worker its index, from 0 */
+  constructor(worker: number) {
     collectDefaultMetrics({ register: this.#registry });
     this.#loopDelay.enable();
     const tally = this.#tally;
@@ -155,6 +156,12 @@ export class Metrics {
       () => tally.republished,
     );
     this.#measured('owsla_connections', 'Established device connections.', () => this.#sources.connections());
+    this.#measured(
+      'owsla_worker_connections',
+      'Established device connections, by worker: how evenly they are spread.',
+      () => this.#sources.connections(),
+      { worker: String(worker) },
+    );
     this.#measured(
       'owsla_handshakes_in_progress',
       'TLS handshakes that were started and have not ended.',
@@ -340,11 +347,11 @@ export class Metrics {
     new Counter({ name, help, registers: [this.#registry], collect });
   }
 
-  #measured(name: string, help: string, value: () => number): void {
+  #measured(name: string, help: string, value: () => number, labels: Record<string, string> = {}): void {
     const collect = function (this: Gauge) {
-      this.set(value());
+      this.set(labels, value());
     };
-    new Gauge({ name, help, registers: [this.#registry], collect });
+    new Gauge({ name, help, labelNames: Object.keys(labels), registers: [this.#registry], collect });
   }
 
   /** The worst worker's delay since the last scrape. */

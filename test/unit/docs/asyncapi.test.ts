@@ -144,6 +144,7 @@ const CLOSE_REASONS: Record<CloseReason, true> = {
   handshake_timeout: true,
   tls_error: true,
   client_certificate: true,
+  max_age: true,
   slow_consumer: true,
   reply_gap: true,
   shutdown: true,

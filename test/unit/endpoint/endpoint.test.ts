@@ -676,6 +676,39 @@ describe('the end of a connection', () => {
   });
 });
 
+describe('the age of a connection', () => {
+  test('ends it in good order, however busy it is', async () => {
+    const maxAgeMs = 60_000;
+    const { host, socket, endpoint } = await connect({ maxAgeMs });
+    for (let ms = 0; ms < maxAgeMs - TICK_MS; ms += 10 * TICK_MS) {
+      socket.arrive('line\n');
+      host.pass(10 * TICK_MS);
+    }
+    host.pass(2 * TICK_MS);
+    expect(host.unregistered).toEqual([endpoint]);
+    // What the device has sent before it reads the close is taken.
+    socket.arrive('last\n');
+    socket.arriveEnd();
+    await turn();
+    expect(host.closings).toMatchObject([{ reason: 'max_age', limit: maxAgeMs }]);
+    expect(endpoint.framesReceived).toBe(maxAgeMs / (10 * TICK_MS) + 1);
+  });
+
+  test('is another one for each', async () => {
+    const limits = { maxAgeMs: 60_000, maxAgeJitter: 50 };
+    const hosts = await Promise.all(Array.from({ length: 40 }, async () => (await connect(limits)).host));
+    const ended = (afterMs: number) => {
+      for (const host of hosts) host.pass(afterMs);
+      return hosts.filter(({ unregistered }) => unregistered.length > 0).length;
+    };
+    expect(ended(30_000 - TICK_MS)).toBe(0);
+    const half = ended(30_000);
+    expect(half).toBeGreaterThan(5);
+    expect(half).toBeLessThan(35);
+    expect(ended(30_000 + 2 * TICK_MS)).toBe(40);
+  });
+});
+
 describe('a silent device', () => {
   const idleTimeoutMs = 10_000;
 

@@ -139,6 +139,8 @@ const LIMITS: EndpointLimits = {
   maxUnconfirmedBytes: 1_000_000,
   idleTimeoutMs: 0,
   firstFrameTimeoutMs: 0,
+  maxAgeMs: 0,
+  maxAgeJitter: 0,
   gapTimeoutMs: 20_000,
   onGap: 'skip',
   resequencer: { maxParked: 100, maxParkedBytes: 10_000, maxAhead: 1_000 },
