@@ -19,6 +19,7 @@ import { UsageError } from './cli/option-table.ts';
 import { Fleet } from './fleet/fleet.ts';
 import type { RetryPolicy } from './fleet/retry-policy.ts';
 import { sourceAddresses } from './fleet/source-addresses.ts';
+import { type Launcher, pinApart } from './pinning.ts';
 import type { Run } from './run.ts';
 import { GatewayTarget } from './target/gateway.ts';
 import { GivenTarget } from './target/given-target.ts';
@@ -42,6 +43,8 @@ export class Site {
   readonly #settings: Record<string, string>;
   readonly #certificates: CertificateFiles;
   readonly #client: { cert: string; key: string } | undefined;
+  /** For what is measured. */
+  readonly launcher: Launcher;
   /** Of the harness's own; absent with --amqp-url, and with --target. */
   readonly broker: PrivateBroker | undefined;
   /** CPU and memory of that broker; nothing where there is none. */
@@ -54,15 +57,17 @@ export class Site {
   static async prepare(run: Run, options: SiteOptions, settings: Record<string, string> = {}): Promise<Site> {
     const { host } = options.target === undefined ? { host: OWN_HOST } : hostAndPort(options.target);
     sourcesOf(options, host);
+    const launcher = options.pin ? pinApart() : [];
     processIds(options.pid);
     const all = { ...settings, ...gatewaySettings(options.gateway) };
     const folder = mkdtempSync(join(tmpdir(), 'owsla-bench-tls-'));
     await run.own(
       Promise.resolve({ [Symbol.asyncDispose]: async () => rmSync(folder, { recursive: true }) }),
     );
-    const certificates = await writeCertificates(folder);
+    const certificates = await writeCertificates(folder, { key: options.key });
     const client = options.clientCertificate ? await clientCertificate(folder, certificates) : undefined;
-    return new Site(run, options, all, certificates, client, await privateBroker(run, options));
+    const broker = await privateBroker(run, options);
+    return new Site(run, options, all, certificates, client, launcher, broker);
   }
 
   private constructor(
@@ -71,6 +76,7 @@ export class Site {
     settings: Record<string, string>,
     certificates: CertificateFiles,
     client: { cert: string; key: string } | undefined,
+    launcher: Launcher,
     broker: PrivateBroker | undefined,
   ) {
     this.#run = run;
@@ -78,6 +84,7 @@ export class Site {
     this.#settings = settings;
     this.#certificates = certificates;
     this.#client = client;
+    this.launcher = launcher;
     this.broker = broker;
     this.brokerMeter = new Meter('broker', () => (broker?.running ? [broker.pid] : []));
     if (broker !== undefined) run.sampler.watch(this.brokerMeter);
@@ -116,6 +123,7 @@ export class Site {
         workers: this.#options.workers,
         connections,
         settings: this.#settings,
+        launcher: this.launcher,
         say: (line) => this.#run.progress.say(line),
       }),
     );

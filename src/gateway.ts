@@ -440,8 +440,8 @@ const CLOSE_TICK_MS = 20;
 /** Share of `maxConnections` from which those whose peer has closed have to make room. */
 const CROWDED = 0.9;
 const REFUSAL_QUIET_MS = 10_000;
-/** What handshakes may take of one turn of the event loop: about as long as ten of them. */
-const HANDSHAKE_TURN_MS = 4;
+/** What handshakes may take of one turn of the event loop: about four of them, or one with a large RSA key. */
+const HANDSHAKE_TURN_MS = 2;
 /** Slots that a late event loop leaves. */
 const MIN_SLOTS = 64;
 

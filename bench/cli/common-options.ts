@@ -1,3 +1,4 @@
+import { KEY_KINDS } from '../../src/dev/certificates.ts';
 import { UsageError, type Values } from './option-table.ts';
 
 /** Options that several scenarios share. */
@@ -23,6 +24,16 @@ export const targetOptions = {
     kind: 'count',
     default: 0,
     help: 'Gateway processes; 0: one a core, more for many connections.',
+  },
+  key: {
+    kind: 'choice',
+    choices: KEY_KINDS,
+    default: 'p256',
+    help: "Private key of the target's certificate. RSA costs it more, and the devices less.",
+  },
+  pin: {
+    kind: 'flag',
+    help: 'Half of the cores for what is measured, the other half for load, backend and broker.',
   },
   gateway: {
     kind: 'list',

@@ -60,7 +60,7 @@ export class PeerProcess implements Peer {
       const port = await freePort();
       copyFileSync(certificates.cert, join(dir, 'cert.pem'));
       copyFileSync(certificates.key, join(dir, 'key.pem'));
-      peer = new PeerProcess(recipe, dir, options.host ?? '127.0.0.1', port);
+      peer = new PeerProcess(recipe, dir, options, port);
       await peer.#serves();
       return peer;
     } catch (error) {
@@ -71,7 +71,8 @@ export class PeerProcess implements Peer {
     }
   }
 
-  private constructor(recipe: PeerRecipe, dir: string, host: string, port: number) {
+  private constructor(recipe: PeerRecipe, dir: string, options: PeerOptions, port: number) {
+    const { host = '127.0.0.1', launcher = [] } = options;
     this.name = recipe.name;
     this.version = recipe.version;
     this.host = host;
@@ -80,8 +81,8 @@ export class PeerProcess implements Peer {
     this.notes = recipe.notes ?? [];
     this.#recipe = recipe;
     this.#dir = dir;
-    const args = recipe.configure(dir, host, port);
-    this.#children = Array.from({ length: recipe.instances ?? 1 }, () => this.#spawn(args));
+    const command = [...launcher, recipe.program, ...recipe.configure(dir, host, port)];
+    this.#children = Array.from({ length: recipe.instances ?? 1 }, () => this.#spawn(command));
   }
 
   pids(): number[] {
@@ -96,8 +97,8 @@ export class PeerProcess implements Peer {
     await this.#recipe.upstream?.[Symbol.asyncDispose]();
   }
 
-  #spawn(args: readonly string[]): GuardedChild {
-    const child = GuardedChild.spawn(this.#recipe.program, args, {
+  #spawn([program, ...args]: readonly string[]): GuardedChild {
+    const child = GuardedChild.spawn(program!, args, {
       cwd: this.#dir,
       env: { PATH: process.env.PATH, LANG: 'C.UTF-8', PEER_DIR: this.#dir },
       stdout: 'pipe',

@@ -1,3 +1,4 @@
+import type { Launcher } from '../pinning.ts';
 import type { Target } from '../target/target.ts';
 import { startBare } from './bare.ts';
 import { startHaproxy } from './haproxy.ts';
@@ -25,6 +26,7 @@ export interface PeerOptions {
   readonly maxConnections: number;
   /** Default: 127.0.0.1. */
   readonly host?: string;
+  readonly launcher?: Launcher;
 }
 
 const STARTERS = { nginx: startNginx, haproxy: startHaproxy, mosquitto: startMosquitto, bare: startBare };

@@ -49,6 +49,7 @@ export function contenders(
         const starting = startPeer(name as PeerName, site.certificates, {
           workers,
           maxConnections: connections,
+          launcher: site.launcher,
         });
         return contestant(run, await run.own(starting));
       },

@@ -6,6 +6,7 @@ import { freePort } from '../../src/dev/free-port.ts';
 import { becomesReady } from '../../src/dev/readiness.ts';
 import { childrenOf, processTree } from '../accounting/process-usage.ts';
 import { descriptorLimit, processesWithin } from '../peers/descriptors.ts';
+import type { Launcher } from '../pinning.ts';
 import { builtProgram, ROOT } from './build.ts';
 import type { Target } from './target.ts';
 
@@ -21,6 +22,7 @@ export interface GatewayOptions {
   readonly connections: number;
   /** Further configuration: environment names and values, over everything else. */
   readonly settings: Readonly<Record<string, string>>;
+  readonly launcher: Launcher;
   readonly say: (line: string) => void;
 }
 
@@ -66,7 +68,8 @@ export class GatewayTarget implements Target {
   /** Starts it again on the same ports, after `stop` or `kill`. */
   async start(): Promise<void> {
     const output = openSync(this.#logFile, 'a');
-    this.#child = GuardedChild.spawn(process.execPath, [this.#program, 'start'], {
+    const [command, ...args] = [...this.#options.launcher, process.execPath, this.#program, 'start'];
+    this.#child = GuardedChild.spawn(command!, args, {
       cwd: ROOT,
       env: this.#environment(),
       stdout: output,

@@ -46,6 +46,7 @@ export const REFUSAL_REASONS = [
   'accept_queue_timeout',
   'rate_limit',
   'no_hello',
+  'gave_up',
   'address_connections',
   'address_rate',
   'address_penalty',

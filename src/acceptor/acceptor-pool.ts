@@ -50,6 +50,9 @@ export class AcceptorPool {
   readonly #flight: FirstFlight;
   readonly #pacer: TurnPacer;
   readonly #onNonePending: (() => void)[] = [];
+  /** Their ClientHello came in this turn of the event loop, and in the one before. */
+  #arrived: Handshake[] = [];
+  #settled: Handshake[] = [];
 
   constructor(
     options: AcceptorOptions,
@@ -249,14 +252,31 @@ export class AcceptorPool {
 
   // ── from the ClientHello on ──────────────────────────────────────────────────────────────────────────────
 
+  /**
+   * Not in line yet: a client that has given up shows it by what follows its ClientHello, and that is read when the
+   * event loop has turned once more. After an overload whole queues are like that, and a handshake with each would be
+   * the end.
+   */
   #helloRead(handshake: Handshake, kind: HandshakeKind): void {
     this.#silent.delete(handshake);
     handshake.phase = 'line';
     handshake.kind = kind;
-    const refused = this.#gate.offer(handshake, kind, this.#now());
-    if (refused !== undefined) this.#turnAway(refused.socket, refused.reason);
-    this.#pacer.kick();
+    if (this.#arrived.length + this.#settled.length === 0) setImmediate(this.#turned);
+    this.#arrived.push(handshake);
   }
+
+  readonly #turned = (): void => {
+    const now = this.#now();
+    for (const handshake of this.#settled) {
+      if (isGone(handshake)) continue;
+      const refused = this.#gate.offer(handshake, handshake.kind, now);
+      if (refused !== undefined) this.#turnAway(refused.socket, refused.reason);
+    }
+    this.#settled = this.#arrived;
+    this.#arrived = [];
+    if (this.#settled.length > 0) setImmediate(this.#turned);
+    this.#pacer.kick();
+  };
 
   #startNext(): boolean {
     const now = this.#now();
@@ -265,7 +285,7 @@ export class AcceptorPool {
     const handshake = admitted.socket;
     handshake.holdsSlot = true;
     // Its close will be reported in a moment.
-    if (handshake.socket.destroyed || handshake.socket.readableEnded) return true;
+    if (isGone(handshake)) return true;
     handshake.phase = 'tls';
     this.#armDeadline(handshake, now + this.#options.handshakeTimeoutMs * SLOT_SHARE);
     this.#handlers.handshakeStarted(handshake.kind, admitted.waitedMs);
@@ -345,6 +365,10 @@ export class AcceptorPool {
     }
     this.#finish(handshake);
     if (phase === 'tls' && kind === 'resumed') this.#handlers.notResumed();
+    if (!isRefused && phase === 'line' && failure === undefined) {
+      this.#handlers.refused('gave_up', handshake.remoteAddress);
+      return;
+    }
     // A load balancer that only looks whether somebody is there says no more than its header, if that.
     if (isRefused || phase === 'proxy' || (isHealthCheck && phase === 'hello')) return;
     this.#handlers.failed(
@@ -370,6 +394,10 @@ export class AcceptorPool {
     handshake.holdsSlot = false;
     this.#gate.release();
   }
+}
+
+function isGone({ socket }: Handshake): boolean {
+  return socket.destroyed || socket.readableEnded;
 }
 
 function ignore(): void {}

@@ -109,7 +109,14 @@ const amqpUrl = z.string().refine((v) => {
 const listen = z.strictObject({
   host: fixed(text('0.0.0.0', 'Address the device listener binds to.')),
   port: fixed(port(8883, 'Port of the device listener.')),
-  backlog: fixed(count(4096, 1, 65_535, 'Length of the kernel accept queue; capped by net.core.somaxconn.')),
+  backlog: fixed(
+    count(
+      256,
+      1,
+      65_535,
+      'Length of the kernel queue of connections that wait to be accepted; capped by net.core.somaxconn. Keep it short: under overload the whole queue is the wait, and a long one holds only devices that have given up. Past it the kernel lets a device try again after a second.',
+    ),
+  ),
   reusePort: fixed(
     flag(
       true,

@@ -20,7 +20,7 @@ import {
   X509CertificateGenerator,
 } from '@peculiar/x509';
 
-/** A development certificate authority and what it issues: ECDSA on P-256, as text in PEM. Not for production. */
+/** A development certificate authority and what it issues, as text in PEM. Not for production. */
 
 cryptoProvider.set(webcrypto);
 
@@ -43,7 +43,13 @@ export interface AuthorityOptions extends Validity {
   commonName?: string;
 }
 
+/** Kinds of private keys: ECDSA on P-256, or RSA of so many bits. */
+export const KEY_KINDS = ['p256', 'rsa2048', 'rsa3072', 'rsa4096'] as const;
+export type KeyKind = (typeof KEY_KINDS)[number];
+
 export interface ServerCertificateOptions extends Validity {
+  /** Default: `p256`. The authority's own is of that kind. */
+  key?: KeyKind;
   /** DNS names and IP addresses besides `localhost`, `127.0.0.1` and `::1`. */
   names?: readonly string[];
 }
@@ -76,12 +82,13 @@ export async function issueServerCertificate(
   options: ServerCertificateOptions = {},
 ): Promise<IssuedCertificate> {
   const names = [...new Set([...LOCAL_NAMES, ...(options.names ?? [])])];
-  return issue(authority, 'localhost', options, [
+  const extensions = [
     new ExtendedKeyUsageExtension([ExtendedKeyUsage.serverAuth]),
     new SubjectAlternativeNameExtension(
       names.map((value) => ({ type: isIP(value) === 0 ? ('dns' as const) : ('ip' as const), value })),
     ),
-  ]);
+  ];
+  return issue(authority, 'localhost', options, extensions, await generateKeys(options.key));
 }
 
 export async function issueClientCertificate(
@@ -94,7 +101,7 @@ export async function issueClientCertificate(
     ...(options.dns === undefined ? [] : [{ type: 'dns' as const, value: options.dns }]),
   ];
   if (names.length > 0) extensions.push(new SubjectAlternativeNameExtension(names));
-  return issue(authority, options.commonName, options, extensions);
+  return issue(authority, options.commonName, options, extensions, await generateKeys());
 }
 
 /** Paths of what `writeCertificates` keeps in a folder. */
@@ -113,7 +120,7 @@ export interface CertificateFiles {
  */
 export async function writeCertificates(
   dir: string,
-  options: { names?: readonly string[] } = {},
+  options: Pick<ServerCertificateOptions, 'names' | 'key'> = {},
 ): Promise<CertificateFiles> {
   mkdirSync(dir, { recursive: true });
   const files = { ca: join(dir, 'ca.pem'), cert: join(dir, 'server.pem'), key: join(dir, 'server-key.pem') };
@@ -174,9 +181,9 @@ async function issue(
   commonName: string,
   period: Validity,
   extensions: Extension[],
+  keys: webcrypto.CryptoKeyPair,
 ): Promise<IssuedCertificate> {
   const issuer = new X509Certificate(authority.cert);
-  const keys = await generateKeys();
   const certificate = await X509CertificateGenerator.create({
     subject: [{ CN: [commonName] }],
     issuer: issuer.subjectName,
@@ -203,8 +210,15 @@ function validity(period: Validity, days: number): { notBefore: Date; notAfter: 
   };
 }
 
-function generateKeys(): Promise<webcrypto.CryptoKeyPair> {
-  return webcrypto.subtle.generateKey(KEY_ALGORITHM, true, ['sign', 'verify']);
+function generateKeys(kind: KeyKind = 'p256'): Promise<webcrypto.CryptoKeyPair> {
+  if (kind === 'p256') return webcrypto.subtle.generateKey(KEY_ALGORITHM, true, ['sign', 'verify']);
+  const algorithm = {
+    name: 'RSASSA-PKCS1-v1_5',
+    hash: 'SHA-256',
+    modulusLength: Number(kind.slice('rsa'.length)),
+    publicExponent: new Uint8Array([1, 0, 1]),
+  };
+  return webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
 }
 
 function importPrivateKey(key: string): Promise<webcrypto.CryptoKey> {

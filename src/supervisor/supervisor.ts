@@ -109,7 +109,7 @@ class Supervisor {
     process.on('SIGINT', this.#signalled);
     process.on('SIGHUP', this.#hungUp);
     cluster.schedulingPolicy = cluster.SCHED_NONE;
-    cluster.setupPrimary({ exec: workerProgram() });
+    cluster.setupPrimary({ exec: workerProgram(), execArgv: workerFlags(this.#slots.length) });
     const { listen } = this.#config;
     this.#log.info(
       { workers: this.#slots.length, listen: `${listen.host}:${listen.port}`, admin: `${host}:${port}` },
@@ -250,6 +250,16 @@ class Supervisor {
     const workers = await Promise.all(this.#slots.map((slot) => slot.snapshots()));
     return await this.#metricsSum.text([await this.#own.getMetricsAsJSON(), ...workers.flat()]);
   }
+}
+
+/**
+ * V8 collects garbage with four more threads. Where each core has a worker, those of one take the time of another, and
+ * under load its devices wait for that: one thread will do. Who names a number in NODE_OPTIONS gets that.
+ */
+function workerFlags(workers: number): string[] {
+  const isChosen = process.env.NODE_OPTIONS?.includes('--v8-pool-size') ?? false;
+  const isCrowded = workers >= availableParallelism();
+  return [...process.execArgv, ...(isCrowded && !isChosen ? ['--v8-pool-size=1'] : [])];
 }
 
 /** Beside this file's folder, with the extension that this file runs with: .ts in development, .js when built. */

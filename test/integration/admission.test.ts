@@ -82,6 +82,32 @@ describe('handshake slots', () => {
     await device.close();
     // The stuck one's and the device's.
     expect(await gateway.metric('owsla_handshakes_started_total')).toBe(2);
+    expect(await refusedFor(gateway, 'gave_up')).toBe(50);
+  });
+
+  test('are not spent on clients that had gone before they were accepted', async () => {
+    const env = { OWSLA_ADDRESS_MAX_FAILURES: '10' };
+    await using gateway = await GatewayProcess.start({ env });
+    await using backend = await Backend.connect(gateway.names);
+    await backend.collect();
+    const worker = (await gateway.readiness()).workers[0]!.pid;
+    const atRest = openSockets(worker);
+    const hello = await clientHello();
+    // The kernel takes them all, as it does while a worker is busy.
+    process.kill(worker, 'SIGSTOP');
+    const impatient = await Promise.all(Array.from({ length: 100 }, () => RawClient.connect(gateway.port)));
+    for (const { socket } of impatient) socket.end(hello);
+    for (const { socket } of impatient.slice(50)) socket.resetAndDestroy();
+    process.kill(worker, 'SIGCONT');
+    using device = await eventually('a device is served', () =>
+      Device.connect(gateway.port).catch(() => undefined),
+    );
+    await eventually('their end', () => openSockets(worker) === atRest + 1);
+    expect(await gateway.metric('owsla_handshakes_started_total')).toBe(1);
+    // They make no event, and nothing that counts against their address.
+    await backend.event('connection.opened', (e) => e.remote_port === device.socket.localPort);
+    expect(backend.events.filter(({ reason }) => reason !== undefined)).toEqual([]);
+    expect(await refusedFor(gateway, 'address_penalty')).toBe(0);
   });
 });
 
