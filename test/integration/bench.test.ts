@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterAll, describe, expect, inject, test } from 'vitest';
@@ -95,9 +95,13 @@ describe('the bench harness', () => {
     expect(result.versions).toMatchObject({ node: expect.any(String), owsla: expect.any(String) });
   });
 
-  test('hold: memory and descriptors', async () => {
-    const result = await run('hold', ...['--connections', '50', '--idle', '1', '--settle', '0.5']);
+  test('hold: memory, descriptors and balance, with an RSA key, on cores of its own where there are two', async () => {
+    const apart = availableParallelism() > 1 ? ['--pin'] : [];
+    const few = ['--connections', '50', '--idle', '1', '--settle', '0.5'];
+    const result = await run('hold', ...few, ...apart, ...['--key', 'rsa2048', '--workers', '2']);
     expect(figure(result, 'memory.held')).toBeGreaterThan(0);
+    expect(figure(result, 'balance.busiest')).toBeGreaterThanOrEqual(1);
+    expect(figure(result, 'balance.busiest')).toBeLessThanOrEqual(2);
     expect(figure(result, 'descriptors.held') - figure(result, 'descriptors.after')).toBeGreaterThanOrEqual(
       50,
     );
