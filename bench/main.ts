@@ -26,13 +26,24 @@ import { reconnect } from './scenarios/reconnect.ts';
 import type { Scenario } from './scenarios/scenario.ts';
 import { soak } from './scenarios/soak.ts';
 import { stampede } from './scenarios/stampede.ts';
+import { suites } from './scenarios/suites.ts';
 import { throughput } from './scenarios/throughput.ts';
 
 /**
  * The command line of the harness: `bench <scenario> [options]`, `bench compare`, `bench plan`. Progress goes to
  * standard error, results to standard output. Exit status: 0 good, 1 the run has problems, 64 bad usage.
  */
-const SCENARIOS: readonly Scenario[] = [connect, hold, echo, throughput, stampede, reconnect, faults, soak];
+const SCENARIOS: readonly Scenario[] = [
+  connect,
+  hold,
+  echo,
+  throughput,
+  stampede,
+  reconnect,
+  faults,
+  soak,
+  suites,
+];
 
 async function main(args: readonly string[]): Promise<number> {
   const [command, ...rest] = args;

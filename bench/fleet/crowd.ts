@@ -1,10 +1,16 @@
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
-import { type ConnectionOptions, connect, createSecureContext, type TLSSocket } from 'node:tls';
+import {
+  type ConnectionOptions,
+  connect,
+  createSecureContext,
+  type SecureContextOptions,
+  type TLSSocket,
+} from 'node:tls';
 import { SessionAudit, type SessionTally } from '../../src/dev/ledger.ts';
 import { TimingWheel } from '../../src/util/timing-wheel.ts';
 import { Device, type DeviceKeeper } from './device.ts';
-import { type Counters, count, type FleetSettings, noCounters } from './messages.ts';
+import { type Counters, count, type FleetSettings, noCounters, type TlsOffer } from './messages.ts';
 import { type RetryPolicy, retryWaitMs } from './retry-policy.ts';
 
 const WHEEL_TICK_MS = 10;
@@ -22,6 +28,16 @@ export interface CrowdListener {
   replied(ms: number, plannedMs: number): void;
   /** A first attempt has ended, well or not. */
   attemptSettled(): void;
+}
+
+/**
+ * Options that leave a client no choice. A key on P-256 can only sign for a TLS 1.2 client that names that curve among
+ * its groups (RFC 8422, 5.1.1); the one that is wanted comes first.
+ */
+export function secureContextOf({ version, group }: TlsOffer): SecureContextOptions {
+  const needsCurve = version === 'TLSv1.2' && group !== 'P-256';
+  const ecdhCurve = needsCurve ? `${group}:P-256` : group;
+  return { minVersion: version, maxVersion: version, ecdhCurve };
 }
 
 /** The devices of one load process: connecting, retrying, sending, receiving. Clock: `performance.now()`. */
@@ -48,13 +64,14 @@ export class Crowd implements DeviceKeeper {
     this.#listener = listener;
     this.#retry = settings.retry;
     this.#hello = settings.hello === undefined ? undefined : Buffer.from(settings.hello, 'base64');
-    const { host, port, ca, client } = settings;
+    const { host, port, ca, client, tls } = settings;
     this.#connectOptions = {
       host,
       port,
       secureContext: createSecureContext({
         ...(ca === undefined ? {} : { ca: readFileSync(ca) }),
         ...(client === undefined ? {} : { cert: readFileSync(client.cert), key: readFileSync(client.key) }),
+        ...(tls === undefined ? {} : secureContextOf(tls)),
       }),
       rejectUnauthorized: ca !== undefined,
       ...(isIP(host) === 0 ? { servername: host } : {}),

@@ -1,8 +1,16 @@
+import type { SecureVersion } from 'node:tls';
 import type { SessionTally } from '../../src/dev/ledger.ts';
 import type { EncodedBook } from './latency-book.ts';
 import type { RetryPolicy } from './retry-policy.ts';
 
 /** What passes between the harness and its load processes. */
+
+/** One TLS version and one group for the key exchange. */
+export interface TlsOffer {
+  readonly version: SecureVersion;
+  /** As OpenSSL names it: X25519, P-256, X25519MLKEM768, … */
+  readonly group: string;
+}
 
 export interface FleetSettings {
   readonly host: string;
@@ -19,6 +27,8 @@ export interface FleetSettings {
   readonly retry: RetryPolicy;
   /** Sent once connected, base64; a peer may need it to keep the connection. */
   readonly hello: string | undefined;
+  /** What devices offer, where it matters; otherwise Node's defaults. */
+  readonly tls?: TlsOffer;
   /** Devices keep a ledger of the lines they send and the replies they get. */
   readonly speaks: boolean;
 }

@@ -178,6 +178,14 @@ describe('the bench harness', () => {
       expect(figure(result, `fault.${fault}.recovery`)).toBeGreaterThan(0);
   });
 
+  test('suites: what keys, versions and groups cost', async () => {
+    const few = ['--connections', '20', '--warmup-connections', '0', '--rounds', '1'];
+    const two = ['--suite', 'p256/1.3/X25519', '--suite', 'rsa2048/1.2/P-256'];
+    const result = await runAsIs('suites', ...two, ...few);
+    expect(figure(result, 'handshake.cpu', 'rsa2048/1.2/P-256')).toBeGreaterThan(0);
+    expect(figure(result, 'handshake.cpu.ratio', 'rsa2048/1.2/P-256/p256/1.3/X25519')).toBeGreaterThan(0);
+  });
+
   test('soak: slopes of memory and descriptors', async () => {
     const result = await run('soak', ...TRAFFIC, '--rate', '50', '--duration', '5');
     expectNothingLost(result);
@@ -189,6 +197,11 @@ describe('the bench harness', () => {
     [['connect', '--rate', 'fast'], '--rate: "fast" is not possible; expected a number'],
     [['conect'], 'unknown scenario "conect"; expected one of connect, hold'],
     [['connect', '--source', 'nowhere'], '--source: "nowhere" is not possible; expected auto'],
+    [
+      ['suites', '--suite', 'p256/1.4/X25519'],
+      '--suite: "p256/1.4/X25519" is not possible; expected a key of',
+    ],
+    [['suites', '--suite', 'p256/1.3/none'], '--suite: p256/1.3/none is not possible with Node'],
     [['reconnect', '--target', '127.0.0.1:1'], '--target does not go with this scenario'],
     [['echo', '--gateway', 'workers=3'], '--gateway: "workers=3" is not possible'],
   ])('%j is refused in one line', async (args, text) => {

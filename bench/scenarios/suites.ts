@@ -1,0 +1,210 @@
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { connect, type EphemeralKeyInfo } from 'node:tls';
+import {
+  type CertificateFiles,
+  KEY_KINDS,
+  type KeyKind,
+  writeCertificates,
+} from '../../src/dev/certificates.ts';
+import { Meter } from '../accounting/meter.ts';
+import { UsageError, type Values } from '../cli/option-table.ts';
+import { secureContextOf } from '../fleet/crowd.ts';
+import { Fleet } from '../fleet/fleet.ts';
+import { FleetWatch } from '../fleet/fleet-watch.ts';
+import type { TlsOffer } from '../fleet/messages.ts';
+import { sourceAddresses } from '../fleet/source-addresses.ts';
+import { type Peer, startPeer } from '../peers/peer.ts';
+import type { Run } from '../run.ts';
+import { said } from './connect.ts';
+import { enterRatio } from './contenders.ts';
+import { scenario } from './scenario.ts';
+
+/** What a server does after the last handshake still belongs to the handshakes. */
+const SETTLE_MS = 500;
+const CONNECT_TIMEOUT_MS = 30_000;
+/** Older names that Node knows groups by. */
+const GROUP_NAMES: Readonly<Record<string, string>> = {
+  prime256v1: 'P-256',
+  secp384r1: 'P-384',
+  secp521r1: 'P-521',
+};
+const VERSIONS = { '1.2': 'TLSv1.2', '1.3': 'TLSv1.3' } as const;
+
+const options = {
+  suite: {
+    kind: 'list',
+    shape: 'KEY/VERSION/GROUP',
+    default: [
+      'p256/1.3/X25519',
+      'p256/1.3/P-256',
+      'p256/1.3/P-384',
+      'p256/1.2/X25519',
+      'rsa2048/1.3/X25519',
+      'rsa3072/1.3/X25519',
+    ],
+    help: `What to measure; ratios are to the first. Keys: ${KEY_KINDS.join(', ')}. Versions: 1.2, 1.3. Groups as OpenSSL names them; X25519MLKEM768 needs Node 24.`,
+  },
+  connections: {
+    kind: 'count',
+    default: 1_000,
+    min: 1,
+    help: 'Connections to make and hold, in each round.',
+  },
+  warmupConnections: { kind: 'count', default: 1_000, help: 'Connections made and closed first, each time.' },
+  concurrency: { kind: 'count', default: 32, min: 1, help: 'Connections under way at once.' },
+  rounds: { kind: 'count', default: 3, min: 1, help: 'Rounds; in each, all are measured in turn.' },
+} as const;
+
+type Options = Values<typeof options>;
+
+interface Suite extends TlsOffer {
+  readonly name: string;
+  readonly key: KeyKind;
+}
+
+interface Round {
+  /** Of the server, for each handshake. */
+  readonly cpuMs: number;
+  /** Resident memory, for each connection. */
+  readonly bytes: number;
+}
+
+export const suites = scenario({
+  name: 'suites',
+  summary: 'what keys, TLS versions and groups cost a server',
+  description: `Full handshakes with a bare Node tls server, whose certificate has the key that is named, by devices that offer one
+version and one group. Its CPU for each, and the memory of a connection that is held. It is the runtime's cost, with
+nothing of the gateway in it; no broker is needed.`,
+  options,
+  async run(run, options) {
+    const folder = mkdtempSync(join(tmpdir(), 'owsla-bench-suites-'));
+    await run.own(
+      Promise.resolve({ [Symbol.asyncDispose]: async () => rmSync(folder, { recursive: true }) }),
+    );
+    const all: { suite: Suite; name: string; certificates: CertificateFiles; rounds: Round[] }[] = [];
+    for (const suite of options.suite.map(parseSuite)) {
+      const certificates = await writeCertificates(join(folder, suite.key), { key: suite.key });
+      all.push({ suite, name: suite.name, certificates, rounds: [] });
+    }
+    for (let round = 1; round <= options.rounds; round++) {
+      for (const { suite, certificates, rounds } of all) {
+        run.say(`${suite.name}: round ${round} of ${options.rounds}`);
+        rounds.push(await measure(run, suite, certificates, options));
+      }
+    }
+    const [first, ...others] = all;
+    for (const { name, rounds } of all) {
+      run.measured.median('handshake.cpu', 'ms', cpuOf(rounds), name, 'lower');
+      run.measured.median('memory.perConnection', 'B', bytesOf(rounds), name, 'lower');
+    }
+    for (const { name, rounds } of others) {
+      const reference = { name: first!.name, rounds: first!.rounds };
+      for (const [figure, of] of [
+        ['handshake.cpu', cpuOf],
+        ['memory.perConnection', bytesOf],
+      ] as const)
+        enterRatio(
+          run.measured,
+          figure,
+          { name, values: of(rounds) },
+          { name: reference.name, values: of(reference.rounds) },
+        );
+    }
+  },
+});
+
+const cpuOf = (rounds: readonly Round[]) => rounds.map(({ cpuMs }) => cpuMs);
+const bytesOf = (rounds: readonly Round[]) => rounds.map(({ bytes }) => bytes);
+
+/** @throws UsageError */
+function parseSuite(text: string): Suite {
+  const [key, version, group, ...rest] = text.split('/');
+  const isKey = KEY_KINDS.some((kind) => kind === key);
+  if (!isKey || version === undefined || !(version in VERSIONS) || !group || rest.length > 0)
+    throw new UsageError(
+      `--suite: "${text}" is not possible; expected a key of ${KEY_KINDS.join(', ')}, a version (1.2, 1.3) and a group, as in p256/1.3/X25519`,
+    );
+  return { name: text, key: key as KeyKind, version: VERSIONS[version as keyof typeof VERSIONS], group };
+}
+
+async function measure(
+  run: Run,
+  suite: Suite,
+  certificates: CertificateFiles,
+  options: Options,
+): Promise<Round> {
+  const { connections, warmupConnections, concurrency } = options;
+  const most = Math.max(connections, warmupConnections);
+  const server = await run.own(startPeer('bare', certificates, { workers: 1, maxConnections: most }));
+  await probe(server, suite);
+  const start = () => run.own(startFleet(server, suite, most));
+  if (warmupConnections > 0) {
+    const first = await start();
+    await first.connect(warmupConnections, { concurrency });
+    await first.close();
+    await run.end(first);
+  }
+  const fleet = await start();
+  const watch = new FleetWatch(run, fleet, suite.name);
+  const meter = new Meter(suite.name, () => server.pids());
+  const before = meter.read();
+  await fleet.connect(connections, { concurrency });
+  await delay(SETTLE_MS);
+  const after = meter.read();
+  watch.end();
+  await fleet.quiet();
+  const { established, failed } = fleet.counters;
+  if (established !== connections)
+    run.measured.problem(
+      `${suite.name}: ${connections - established} of ${connections} failed: ${said(failed)}`,
+    );
+  await run.end(fleet);
+  await run.end(server);
+  return {
+    cpuMs: (after.cpuMs - before.cpuMs) / established,
+    bytes: (after.rssBytes - before.rssBytes) / established,
+  };
+}
+
+function startFleet(
+  { host, port }: Peer,
+  { name, version, group }: Suite,
+  connections: number,
+): Promise<Fleet> {
+  return Fleet.start({
+    name,
+    processes: 0,
+    connections,
+    host,
+    port,
+    ca: undefined,
+    client: undefined,
+    sources: sourceAddresses(['auto'], host) ?? [],
+    resumeShare: 0,
+    connectTimeoutMs: CONNECT_TIMEOUT_MS,
+    retry: { kind: 'none', minMs: 0, maxMs: 0, limit: 0 },
+    hello: undefined,
+    tls: { version, group },
+    speaks: false,
+  });
+}
+
+/** Sees that client and server can do what is to be measured. @throws UsageError when they cannot */
+async function probe({ host, port }: Peer, suite: Suite): Promise<void> {
+  try {
+    const socket = connect({ host, port, rejectUnauthorized: false, ...secureContextOf(suite) });
+    await once(socket, 'secureConnect');
+    // Nothing for groups that its Node has no name for.
+    const { name } = socket.getEphemeralKeyInfo() as EphemeralKeyInfo;
+    socket.destroy();
+    const used = GROUP_NAMES[name ?? ''] ?? name ?? suite.group;
+    if (used !== suite.group) throw new Error(`server and client agreed on ${used}`);
+  } catch (error) {
+    const why = (error as Error).message;
+    throw new UsageError(`--suite: ${suite.name} is not possible with Node ${process.version}: ${why}`);
+  }
+}
