@@ -25,6 +25,7 @@ import { Burst } from './util/burst.ts';
 import { collectGarbage } from './util/collect-garbage.ts';
 import { Networks } from './util/networks.ts';
 import { TimingWheel } from './util/timing-wheel.ts';
+import { tlsGroups } from './util/tls-groups.ts';
 
 /**
  * One gateway node: the only file that knows all its parts.
@@ -363,6 +364,7 @@ export class Gateway {
         handshakeTimeoutMs: tls.handshakeTimeoutMs,
         keepAliveMs: endpoint.keepAliveMs,
         minVersion: tls.minVersion,
+        groups: tlsGroups(tls.groups),
         cert,
         key,
         clientAuth: tls.clientAuth,

@@ -66,59 +66,39 @@ interface Suite extends TlsOffer {
   readonly key: KeyKind;
 }
 
-interface Round {
-  /** Of the server, for each handshake. */
-  readonly cpuMs: number;
-  /** Resident memory, for each connection. */
-  readonly bytes: number;
-}
-
 export const suites = scenario({
   name: 'suites',
   summary: 'what keys, TLS versions and groups cost a server',
   description: `Full handshakes with a bare Node tls server, whose certificate has the key that is named, by devices that offer one
-version and one group. Its CPU for each, and the memory of a connection that is held. It is the runtime's cost, with
-nothing of the gateway in it; no broker is needed.`,
+version and one group. It is the runtime's cost, with nothing of the gateway in it; no broker is needed.`,
   options,
   async run(run, options) {
     const folder = mkdtempSync(join(tmpdir(), 'owsla-bench-suites-'));
     await run.own(
       Promise.resolve({ [Symbol.asyncDispose]: async () => rmSync(folder, { recursive: true }) }),
     );
-    const all: { suite: Suite; name: string; certificates: CertificateFiles; rounds: Round[] }[] = [];
+    const all: { suite: Suite; name: string; certificates: CertificateFiles; cpuMs: number[] }[] = [];
     for (const suite of options.suite.map(parseSuite)) {
       const certificates = await writeCertificates(join(folder, suite.key), { key: suite.key });
-      all.push({ suite, name: suite.name, certificates, rounds: [] });
+      all.push({ suite, name: suite.name, certificates, cpuMs: [] });
     }
     for (let round = 1; round <= options.rounds; round++) {
-      for (const { suite, certificates, rounds } of all) {
+      for (const { suite, certificates, cpuMs } of all) {
         run.say(`${suite.name}: round ${round} of ${options.rounds}`);
-        rounds.push(await measure(run, suite, certificates, options));
+        cpuMs.push(await measure(run, suite, certificates, options));
       }
     }
     const [first, ...others] = all;
-    for (const { name, rounds } of all) {
-      run.measured.median('handshake.cpu', 'ms', cpuOf(rounds), name, 'lower');
-      run.measured.median('memory.perConnection', 'B', bytesOf(rounds), name, 'lower');
-    }
-    for (const { name, rounds } of others) {
-      const reference = { name: first!.name, rounds: first!.rounds };
-      for (const [figure, of] of [
-        ['handshake.cpu', cpuOf],
-        ['memory.perConnection', bytesOf],
-      ] as const)
-        enterRatio(
-          run.measured,
-          figure,
-          { name, values: of(rounds) },
-          { name: reference.name, values: of(reference.rounds) },
-        );
-    }
+    for (const { name, cpuMs } of all) run.measured.median('handshake.cpu', 'ms', cpuMs, name, 'lower');
+    for (const { name, cpuMs } of others)
+      enterRatio(
+        run.measured,
+        'handshake.cpu',
+        { name, values: cpuMs },
+        { name: first!.name, values: first!.cpuMs },
+      );
   },
 });
-
-const cpuOf = (rounds: readonly Round[]) => rounds.map(({ cpuMs }) => cpuMs);
-const bytesOf = (rounds: readonly Round[]) => rounds.map(({ bytes }) => bytes);
 
 /** @throws UsageError */
 function parseSuite(text: string): Suite {
@@ -131,12 +111,13 @@ function parseSuite(text: string): Suite {
   return { name: text, key: key as KeyKind, version: VERSIONS[version as keyof typeof VERSIONS], group };
 }
 
+/** CPU of the server for each handshake, in milliseconds. */
 async function measure(
   run: Run,
   suite: Suite,
   certificates: CertificateFiles,
   options: Options,
-): Promise<Round> {
+): Promise<number> {
   const { connections, warmupConnections, concurrency } = options;
   const most = Math.max(connections, warmupConnections);
   const server = await run.own(startPeer('bare', certificates, { workers: 1, maxConnections: most }));
@@ -151,10 +132,10 @@ async function measure(
   const fleet = await start();
   const watch = new FleetWatch(run, fleet, suite.name);
   const meter = new Meter(suite.name, () => server.pids());
-  const before = meter.read();
+  const beforeMs = meter.read().cpuMs;
   await fleet.connect(connections, { concurrency });
   await delay(SETTLE_MS);
-  const after = meter.read();
+  const afterMs = meter.read().cpuMs;
   watch.end();
   await fleet.quiet();
   const { established, failed } = fleet.counters;
@@ -164,10 +145,7 @@ async function measure(
     );
   await run.end(fleet);
   await run.end(server);
-  return {
-    cpuMs: (after.cpuMs - before.cpuMs) / established,
-    bytes: (after.rssBytes - before.rssBytes) / established,
-  };
+  return (afterMs - beforeMs) / established;
 }
 
 function startFleet(

@@ -22,6 +22,8 @@ export interface AcceptorOptions {
   /** 0: off. */
   readonly keepAliveMs: number;
   readonly minVersion: 'TLSv1.2' | 'TLSv1.3';
+  /** For the key exchange, separated by colons. */
+  readonly groups: string;
   readonly cert: string;
   readonly key: string;
   readonly clientAuth: 'none' | 'optional' | 'required';

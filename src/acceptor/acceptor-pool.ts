@@ -89,6 +89,7 @@ export class AcceptorPool {
       key: options.key,
       ca: options.clientCa,
       minVersion: options.minVersion,
+      ecdhCurve: options.groups,
       requestCert: options.clientAuth !== 'none',
       // Checked in #secured, where the reason can be named.
       rejectUnauthorized: false,

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { isNetwork } from '../util/networks.ts';
+import { areTlsGroups } from '../util/tls-groups.ts';
 import { parseDurationMs, parseSizeBytes } from './units.ts';
 
 /**
@@ -239,6 +240,17 @@ const tls = z.strictObject({
   cert: path('Certificate chain of the gateway (PEM).'),
   key: path('Private key of the gateway (PEM).'),
   minVersion: choice(['TLSv1.2', 'TLSv1.3'], 'TLSv1.2', 'Oldest TLS version accepted.'),
+  groups: z
+    .string()
+    .refine(areTlsGroups)
+    .default('auto')
+    .meta(
+      key({
+        description:
+          'Groups for the key exchange, the preferred one first. auto: X25519MLKEM768 (Node 24 and later), X25519 and P-256, which cost least; a device that can do none of them is refused.',
+        expects: 'auto, or names that OpenSSL knows, separated by colons: X25519:P-256:P-384',
+      }),
+    ),
   handshakeTimeoutMs: durationMs(
     10_000,
     'Absolute deadline for a handshake, counted from the accept; the socket is destroyed when it passes.',

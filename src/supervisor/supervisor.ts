@@ -254,10 +254,10 @@ class Supervisor {
 
 /**
  * V8 collects garbage with four more threads. Where each core has a worker, those of one take the time of another, and
- * under load its devices wait for that: one thread will do. Who names a number in NODE_OPTIONS gets that.
+ * under load its devices wait for that: one thread will do. A Node started with another number passes that on.
  */
 function workerFlags(workers: number): string[] {
-  const isChosen = process.env.NODE_OPTIONS?.includes('--v8-pool-size') ?? false;
+  const isChosen = process.execArgv.some((flag) => flag.startsWith('--v8-pool-size'));
   const isCrowded = workers >= availableParallelism();
   return [...process.execArgv, ...(isCrowded && !isChosen ? ['--v8-pool-size=1'] : [])];
 }
