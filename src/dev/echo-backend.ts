@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { type ConfirmChannel, type ConsumeMessage, connect } from 'amqplib';
+import { type ConfirmChannel, type ConsumeMessage, connect, IllegalOperationError } from 'amqplib';
 
 /**
  * A small backend, as somebody would write it who knows the message contract and nothing of the gateway's code: it
@@ -17,6 +17,7 @@ const CONNECT_TIMEOUT_MS = 10_000;
 const BACKOFF_MIN_MS = 200;
 const BACKOFF_MAX_MS = 10_000;
 const CLOSE_TIMEOUT_MS = 5_000;
+const NACK_PAUSE_MS = 500;
 
 /** Lines that were answered, oldest first, to know a copy by: `<connection_id> <from_device_seq>`. */
 const answered = new Set<string>();
@@ -74,7 +75,10 @@ async function serve(url: string): Promise<void> {
   }
 }
 
-/** Publishes the reply, and acks the line once the broker has confirmed it: a crash in between repeats the reply. */
+/**
+ * Publishes the reply, and acks the line once the broker has confirmed it: a crash in between repeats the reply. One
+ * that the broker refuses is published again; to have the line delivered again would count as a failed attempt at it.
+ */
 function answer(channel: ConfirmChannel, line: ConsumeMessage): void {
   const { connection_id: connectionId, from_device_seq: seq, republished } = line.properties.headers ?? {};
   if (typeof connectionId !== 'string' || typeof seq !== 'number') {
@@ -98,12 +102,23 @@ function answer(channel: ConfirmChannel, line: ConsumeMessage): void {
       headers: { connection_id: connectionId, to_device_seq: { '!': 'int64', value: seq } },
     },
     (error) => {
-      // The channel is closing, and the broker will deliver the line again.
-      if (error) return;
+      if (error) {
+        setTimeout(() => answerUnlessClosed(channel, line), NACK_PAUSE_MS).unref();
+        return;
+      }
       remember(name);
       channel.ack(line);
     },
   );
+}
+
+/** On a channel that is closed there is nothing to do: the broker will deliver the line again. */
+function answerUnlessClosed(channel: ConfirmChannel, line: ConsumeMessage): void {
+  try {
+    answer(channel, line);
+  } catch (error) {
+    if (!(error instanceof IllegalOperationError)) throw error;
+  }
 }
 
 function remember(name: string): void {
