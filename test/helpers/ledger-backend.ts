@@ -16,7 +16,7 @@ export type StrayUndelivered = (message: ConsumeMessage) => boolean;
 /**
  * A backend that answers each line with itself and enters everything in a ledger. A line is acknowledged once its
  * reply is confirmed, so that a reply that a broker lost with the connection is published again; one that no queue
- * took is offered again. It connects again by itself, as often as it takes.
+ * took, or that the broker refused, is offered again. It connects again by itself, as often as it takes.
  */
 export class LedgerBackend {
   /** Of the replies from now on. */
@@ -207,9 +207,10 @@ export class LedgerBackend {
     this.#unconfirmed.set(name, performance.now());
     channel.sendToQueue(queue, line.content, options, (error) => {
       this.#unconfirmed.delete(name);
-      // The channel is lost, and the broker will deliver the line again.
-      if (error) return;
-      if (this.#returned.delete(name)) {
+      const returned = this.#returned.delete(name);
+      // Refused (basic.nack, as by a quorum queue that changes its leader) or returned. With a lost channel the
+      // broker delivers the line again.
+      if (error || returned) {
         setTimeout(() => {
           if (channel === this.#channel) this.#publish(channel, line, done);
         }, RETRY_MS);

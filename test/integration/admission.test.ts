@@ -1,4 +1,5 @@
 import { connect } from 'node:net';
+import { finished } from 'node:stream/promises';
 import { describe, expect, test } from 'vitest';
 import { Backend } from '../helpers/backend.ts';
 import { Device } from '../helpers/device.ts';
@@ -96,7 +97,7 @@ describe('handshake slots', () => {
     // The kernel takes them all, as it does while a worker is busy.
     process.kill(worker, 'SIGSTOP');
     const impatient = await Promise.all(Array.from({ length: 100 }, () => RawClient.connect(gateway.port)));
-    for (const { socket } of impatient) socket.end(hello);
+    await Promise.all(impatient.map(({ socket }) => finished(socket.end(hello), { readable: false })));
     for (const { socket } of impatient.slice(50)) socket.resetAndDestroy();
     process.kill(worker, 'SIGCONT');
     using device = await eventually('a device is served', () =>

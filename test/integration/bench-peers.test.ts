@@ -43,7 +43,7 @@ describe.each(PEER_NAMES)('the peer %s', (name) => {
       await peer[Symbol.asyncDispose]();
     }
     expect(peer.pids()).toEqual([]);
-    expect(groups.flatMap(membersOfGroup)).toEqual([]);
+    await eventually('the end of all it started', () => groups.flatMap(membersOfGroup).length === 0);
     expect(dir).toBeDefined();
     expect(existsSync(dir!)).toBe(false);
     expect(await isPortFree(peer.port)).toBe(true);

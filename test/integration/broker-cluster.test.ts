@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { PrivateBroker } from '../../src/dev/private-broker.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { GatewayProcess } from '../helpers/gateway-process.ts';
@@ -6,19 +6,9 @@ import { Traffic } from '../helpers/traffic.ts';
 
 const NODES = ['hare', 'rabbit', 'cony'].map((name) => `${name}@localhost`);
 
-let brokers: PrivateBroker[] = [];
-
-beforeAll(async () => {
-  const first = await PrivateBroker.start({ nodeName: NODES[0]!, schedulers: 1 });
-  brokers = [first];
-  for (const nodeName of NODES.slice(1))
-    brokers.push(await PrivateBroker.start({ nodeName, cluster: first, schedulers: 1 }));
-});
-afterAll(async () => {
-  for (const broker of brokers.reverse()) await broker[Symbol.asyncDispose]();
-});
-
 test('the broker node that leads from_device is killed: nothing is lost, and it comes back', async () => {
+  await using cluster = await Cluster.start();
+  const { brokers } = cluster;
   const urls = brokers.map(({ url }) => url);
   await using gateway = await GatewayProcess.start({
     amqpUrl: urls.join(','),
@@ -28,11 +18,11 @@ test('the broker node that leads from_device is killed: nothing is lost, and it 
   const { fromDevice } = gateway.names;
   await using traffic = await Traffic.start(gateway, { amqpUrls: urls });
   await traffic.flows();
-  const leader = await leaderOf(fromDevice, brokers[0]!);
+  const leader = await cluster.leaderOf(fromDevice, brokers[0]!);
   const others = brokers.filter((broker) => broker !== leader);
   await leader.kill();
   await eventually('another node leads', async () => {
-    const next = await leaderOf(fromDevice, others[0]!);
+    const next = await cluster.leaderOf(fromDevice, others[0]!);
     return next !== leader && next;
   });
   await eventually('ready', async () => (await gateway.readiness()).ready, 60_000);
@@ -47,11 +37,32 @@ test('the broker node that leads from_device is killed: nothing is lost, and it 
   expect(report.violations).toEqual([]);
   expect(report.replies.undelivered).toEqual({});
   expect(traffic.drops).toBe(0);
-});
+}, 240_000);
 
-async function leaderOf(name: string, asked: PrivateBroker): Promise<PrivateBroker> {
-  const [, leader] = await queue(name, asked, 'leader');
-  return brokers.find(({ nodeName }) => nodeName === leader)!;
+/** Three brokers; each attempt at the test has its own. */
+class Cluster {
+  readonly brokers: PrivateBroker[] = [];
+
+  static async start(): Promise<Cluster> {
+    const cluster = new Cluster();
+    for (const nodeName of NODES) {
+      const first = cluster.brokers[0];
+      cluster.brokers.push(
+        await PrivateBroker.start({ nodeName, schedulers: 1, ...(first && { cluster: first }) }),
+      );
+    }
+    return cluster;
+  }
+
+  async leaderOf(name: string, asked: PrivateBroker): Promise<PrivateBroker> {
+    const [, leader] = await queue(name, asked, 'leader');
+    return this.brokers.find(({ nodeName }) => nodeName === leader)!;
+  }
+
+  /** The node that the others joined ends last. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const broker of this.brokers.reverse()) await broker[Symbol.asyncDispose]();
+  }
 }
 
 /** The name of a queue and what the broker says of it. */

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { connect } from 'amqplib';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { PrivateBroker } from '../../src/dev/private-broker.ts';
@@ -57,13 +58,19 @@ test('a stranger puts a queue that differs in the place of to_device: the rest g
   await using traffic = await Traffic.start(gateway, { amqpUrls: [broker.url], replies: 'inbox' });
   const { toDevice } = gateway.names;
   await traffic.flows();
-  await replaceQueue(toDevice);
-  for (const worker of [0, 1]) {
-    const differs = await gateway.logged(
-      (line) => line.msg === 'queue or exchange differs' && line.worker === worker,
+  const tells = (worker: number) =>
+    gateway.log.some(
+      ({ msg, worker: by, reason }) =>
+        msg === 'queue or exchange differs' &&
+        by === worker &&
+        String(reason).includes(`${toDevice} exists with`),
     );
-    expect(differs.reason).toContain(`${toDevice} exists with`);
-  }
+  // More than once: where the new queue is there soon enough, the broker moves consumers over without a word.
+  await eventually('both name the queue', async () => {
+    await replaceQueue(toDevice);
+    for (let i = 0; i < 50 && !(tells(0) && tells(1)); i++) await delay(100);
+    return tells(0) && tells(1);
+  });
   await traffic.flows();
   await eventually('both say why they are not ready', async () =>
     (await gateway.readiness()).workers.every(({ ready, reason }) => !ready && reason.includes(toDevice)),
@@ -73,8 +80,9 @@ test('a stranger puts a queue that differs in the place of to_device: the rest g
   await eventually('ready', async () => (await gateway.readiness()).ready);
   traffic.backend.route = 'shared';
   await traffic.flows();
-  for (const { channel } of channelsLost(gateway)) expect(channel).toMatch(/^consumer-\d$/);
-  expect(channelsLost(gateway)).toHaveLength(2 * CONSUMERS);
+  const lost = new Set(channelsLost(gateway).map(({ worker, channel }) => `${worker} ${channel}`));
+  for (const name of lost) expect(name).toMatch(/^[01] consumer-\d$/);
+  expect(lost.size).toBe(2 * CONSUMERS);
   await expectAllIsWell(gateway, traffic);
 });
 
@@ -103,14 +111,16 @@ test('a reply that is held for longer than the consumer_timeout costs its channe
   await expectAllIsWell(gateway, traffic);
 });
 
-/** Deletes a queue and declares one of that name with other arguments, before anybody else does. */
+/** Deletes a queue and declares one of that name with other arguments, unless somebody else is quicker. */
 async function replaceQueue(queue: string): Promise<void> {
   const connection = await connect(broker.url, { noDelay: true });
-  const channel = await connection.createChannel();
-  void channel.deleteQueue(queue);
-  await channel.assertQueue(queue, {
-    durable: true,
-    arguments: { 'x-queue-type': 'classic', 'x-max-length': 9 },
-  });
-  await connection.close();
+  try {
+    const channel = await connection.createChannel();
+    channel.on('error', () => {}); // Somebody was; it also rejects the declaration.
+    void channel.deleteQueue(queue);
+    const other = { durable: true, arguments: { 'x-queue-type': 'classic', 'x-max-length': 9 } };
+    await channel.assertQueue(queue, other).catch(() => {});
+  } finally {
+    await connection.close();
+  }
 }
