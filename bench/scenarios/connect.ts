@@ -14,7 +14,7 @@ import { scenario } from './scenario.ts';
 /** What a server does after the last handshake still belongs to the handshakes. */
 const SETTLE_MS = 500;
 /** Connections that sessions to resume come from. */
-const SEEDS = 64;
+export const SEEDS = 64;
 
 const options = {
   connections: {

@@ -15,11 +15,11 @@ import { UsageError, type Values } from '../cli/option-table.ts';
 import { secureContextOf } from '../fleet/crowd.ts';
 import { Fleet } from '../fleet/fleet.ts';
 import { FleetWatch } from '../fleet/fleet-watch.ts';
-import type { TlsOffer } from '../fleet/messages.ts';
+import { differenceOf, type TlsOffer } from '../fleet/messages.ts';
 import { sourceAddresses } from '../fleet/source-addresses.ts';
 import { type Peer, startPeer } from '../peers/peer.ts';
 import type { Run } from '../run.ts';
-import { said } from './connect.ts';
+import { SEEDS, said } from './connect.ts';
 import { enterRatio } from './contenders.ts';
 import { scenario } from './scenario.ts';
 
@@ -37,16 +37,18 @@ const VERSIONS = { '1.2': 'TLSv1.2', '1.3': 'TLSv1.3' } as const;
 const options = {
   suite: {
     kind: 'list',
-    shape: 'KEY/VERSION/GROUP',
+    shape: 'KEY/VERSION/GROUP[/resumed]',
     default: [
       'p256/1.3/X25519',
+      'p256/1.3/X25519/resumed',
       'p256/1.3/P-256',
       'p256/1.3/P-384',
       'p256/1.2/X25519',
       'rsa2048/1.3/X25519',
+      'rsa2048/1.3/X25519/resumed',
       'rsa3072/1.3/X25519',
     ],
-    help: `What to measure; ratios are to the first. Keys: ${KEY_KINDS.join(', ')}. Versions: 1.2, 1.3. Groups as OpenSSL names them; X25519MLKEM768 needs Node 24.`,
+    help: `What to measure; ratios are to the first. Keys: ${KEY_KINDS.join(', ')}. Versions: 1.2, 1.3. Groups as OpenSSL names them; X25519MLKEM768 needs Node 24. With resumed: sessions are fetched first, uncounted, and resumed.`,
   },
   connections: {
     kind: 'count',
@@ -64,13 +66,14 @@ type Options = Values<typeof options>;
 interface Suite extends TlsOffer {
   readonly name: string;
   readonly key: KeyKind;
+  readonly resumed: boolean;
 }
 
 export const suites = scenario({
   name: 'suites',
   summary: 'what keys, TLS versions and groups cost a server',
-  description: `Full handshakes with a bare Node tls server, whose certificate has the key that is named, by devices that offer one
-version and one group. It is the runtime's cost, with nothing of the gateway in it; no broker is needed.`,
+  description: `Handshakes with a bare Node tls server, whose certificate has the key that is named, by devices that offer one
+version and one group. They are full, but for those named as resumed. It is the runtime's cost, with nothing of the gateway in it; no broker is needed.`,
   options,
   async run(run, options) {
     const folder = mkdtempSync(join(tmpdir(), 'owsla-bench-suites-'));
@@ -102,13 +105,21 @@ version and one group. It is the runtime's cost, with nothing of the gateway in 
 
 /** @throws UsageError */
 function parseSuite(text: string): Suite {
-  const [key, version, group, ...rest] = text.split('/');
+  const [key, version, group, resumed, ...rest] = text.split('/');
   const isKey = KEY_KINDS.some((kind) => kind === key);
-  if (!isKey || version === undefined || !(version in VERSIONS) || !group || rest.length > 0)
+  const isVersion = version !== undefined && version in VERSIONS;
+  const isKind = resumed === undefined || (resumed === 'resumed' && rest.length === 0);
+  if (!isKey || !isVersion || !group || !isKind)
     throw new UsageError(
-      `--suite: "${text}" is not possible; expected a key of ${KEY_KINDS.join(', ')}, a version (1.2, 1.3) and a group, as in p256/1.3/X25519`,
+      `--suite: "${text}" is not possible; expected a key of ${KEY_KINDS.join(', ')}, a version (1.2, 1.3) and a group, as in p256/1.3/X25519, and /resumed for sessions that are resumed`,
     );
-  return { name: text, key: key as KeyKind, version: VERSIONS[version as keyof typeof VERSIONS], group };
+  return {
+    name: text,
+    key: key as KeyKind,
+    version: VERSIONS[version as keyof typeof VERSIONS],
+    group,
+    resumed: resumed !== undefined,
+  };
 }
 
 /** CPU of the server for each handshake, in milliseconds. */
@@ -119,7 +130,7 @@ async function measure(
   options: Options,
 ): Promise<number> {
   const { connections, warmupConnections, concurrency } = options;
-  const most = Math.max(connections, warmupConnections);
+  const most = Math.max(connections, warmupConnections) + SEEDS;
   const server = await run.own(startPeer('bare', certificates, { workers: 1, maxConnections: most }));
   await probe(server, suite);
   const start = () => run.own(startFleet(server, suite, most));
@@ -130,6 +141,8 @@ async function measure(
     await run.end(first);
   }
   const fleet = await start();
+  if (suite.resumed) await fleet.connect(SEEDS, { concurrency });
+  const before = fleet.counters;
   const watch = new FleetWatch(run, fleet, suite.name);
   const meter = new Meter(suite.name, () => server.pids());
   const beforeMs = meter.read().cpuMs;
@@ -138,11 +151,13 @@ async function measure(
   const afterMs = meter.read().cpuMs;
   watch.end();
   await fleet.quiet();
-  const { established, failed } = fleet.counters;
+  const { established, resumed, failed } = differenceOf(fleet.counters, before);
   if (established !== connections)
     run.measured.problem(
       `${suite.name}: ${connections - established} of ${connections} failed: ${said(failed)}`,
     );
+  if (suite.resumed && resumed !== connections)
+    run.measured.problem(`${suite.name}: ${resumed} of ${connections} were resumed`);
   await run.end(fleet);
   await run.end(server);
   return (afterMs - beforeMs) / established;
@@ -150,7 +165,7 @@ async function measure(
 
 function startFleet(
   { host, port }: Peer,
-  { name, version, group }: Suite,
+  { name, version, group, resumed }: Suite,
   connections: number,
 ): Promise<Fleet> {
   return Fleet.start({
@@ -162,7 +177,7 @@ function startFleet(
     ca: undefined,
     client: undefined,
     sources: sourceAddresses(['auto'], host) ?? [],
-    resumeShare: 0,
+    resumeShare: resumed ? 1 : 0,
     connectTimeoutMs: CONNECT_TIMEOUT_MS,
     retry: { kind: 'none', minMs: 0, maxMs: 0, limit: 0 },
     hello: undefined,
