@@ -14,6 +14,7 @@ import { thisMachine } from './machine.ts';
 import { planCommand } from './plan/plan.ts';
 import { Progress } from './progress.ts';
 import { compareCommand } from './report/compare.ts';
+import { plotCommand } from './report/plot.ts';
 import type { BenchResult } from './report/result.ts';
 import { printTable } from './report/table.ts';
 import { writeReport } from './report/write.ts';
@@ -30,8 +31,8 @@ import { suites } from './scenarios/suites.ts';
 import { throughput } from './scenarios/throughput.ts';
 
 /**
- * The command line of the harness: `bench <scenario> [options]`, `bench compare`, `bench plan`. Progress goes to
- * standard error, results to standard output. Exit status: 0 good, 1 the run has problems, 64 bad usage.
+ * The command line of the harness: `bench <scenario> [options]`, `bench compare`, `bench plan`, `bench plot`.
+ * Progress goes to standard error, results to standard output. Exit status: 0 good, 1 the run has problems, 64 bad usage.
  */
 const SCENARIOS: readonly Scenario[] = [
   connect,
@@ -53,10 +54,11 @@ async function main(args: readonly string[]): Promise<number> {
   }
   if (command === 'compare') return await compareCommand(rest);
   if (command === 'plan') return await planCommand(rest);
+  if (command === 'plot') return await plotCommand(rest);
   const scenario = SCENARIOS.find(({ name }) => name === command);
   if (scenario === undefined) {
     const names = SCENARIOS.map(({ name }) => name).join(', ');
-    throw new UsageError(`unknown scenario "${command}"; expected one of ${names}, compare, plan`);
+    throw new UsageError(`unknown scenario "${command}"; expected one of ${names}, compare, plan, plot`);
   }
   if (rest.includes('--help') || rest.includes('-h')) {
     process.stdout.write(scenarioHelp(scenario));
@@ -78,7 +80,7 @@ async function runScenario(
   await Promise.race([scenario.run(run, options), stopped]);
   progress.end();
   for (const series of run.sampler.series()) run.measured.addSeries(series);
-  const { metrics, histograms, series, versions, notes, problems } = run.measured;
+  const { metrics, histograms, series, spans, versions, notes, problems } = run.measured;
   const result: BenchResult = {
     schema: 1,
     scenario: scenario.name,
@@ -91,6 +93,7 @@ async function runScenario(
     metrics,
     histograms,
     series: series.filter(({ points }) => points.length > 0),
+    spans,
     notes,
     problems,
   };
@@ -128,6 +131,7 @@ ${lines.join('\n')}
 
   compare     two results with each other, for CI
   plan        what a fleet needs, from a result
+  plot        a series of several results as an SVG
 
 "npm run bench -- SCENARIO --help" tells the options of one, with units and defaults. See bench/README.md.
 `;

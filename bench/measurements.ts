@@ -1,10 +1,11 @@
 import type { LatencyBook } from './fleet/latency-book.ts';
-import type { LatencyHistogram, Metric, Series } from './report/result.ts';
+import type { LatencyHistogram, Metric, Series, Span } from './report/result.ts';
 
 /** Collects what a scenario measures, in the form that a result keeps. */
 export class Measurements {
   readonly metrics: Metric[] = [];
   readonly histograms: LatencyHistogram[] = [];
+  readonly spans: Span[] = [];
   readonly versions: Record<string, string> = {};
   readonly notes: string[] = [];
   readonly problems: string[] = [];

@@ -41,6 +41,7 @@ const RESULT = z.looseObject({
   series: z.array(
     z.looseObject({ name: z.string(), unit: z.string(), target: z.string(), points: z.array(pair) }),
   ),
+  spans: z.array(z.looseObject({ name: z.string(), fromS: z.number(), toS: z.number() })).optional(),
   notes: z.array(z.string()),
   problems: z.array(z.string()),
 });

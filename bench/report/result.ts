@@ -16,6 +16,8 @@ export interface BenchResult {
   readonly metrics: readonly Metric[];
   readonly histograms: readonly LatencyHistogram[];
   readonly series: readonly Series[];
+  /** Stretches of the run that a plot can be laid out by, for example `storm`. */
+  readonly spans?: readonly Span[];
   /** What a reader has to know to judge the figures: the harness's own cost, what was noticed. */
   readonly notes: readonly string[];
   /** Why the run is not to be trusted or not passed: lines lost, load not reached. Empty for a good run. */
@@ -61,4 +63,11 @@ export interface Series {
   readonly target: string;
   /** `[seconds since the start, value]`, rising. */
   readonly points: readonly (readonly [number, number])[];
+}
+
+export interface Span {
+  readonly name: string;
+  /** Seconds since the start. */
+  readonly fromS: number;
+  readonly toS: number;
 }

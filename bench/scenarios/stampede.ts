@@ -111,11 +111,13 @@ again for most of five seconds and every new device is connected or has given up
     run.say(`storm: ${arrivals} new devices in ${options.storm} s, ${options.factor} times the capacity`);
     const harness = new HarnessMeter([...storm.meters(), ...traffic.harnessMeters()]);
     await traffic.fleet.phase('storm');
+    const stormFromS = run.second;
     const arriving = storm.connect(arrivals, { ratePerS: capacity * options.factor });
     arriving.catch(() => {}); // Waited for below.
     await delay(options.storm * 1_000);
     await Promise.all([traffic.fleet.phase('after'), storm.quiet()]);
     const stormEndS = run.second;
+    measured.spans.push({ name: 'storm', fromS: stormFromS, toS: stormEndS });
     const atEnd = storm.counters;
     const { busiestCpuShare } = harness.end();
     measured.metric('stampede.offered', '1/s', atEnd.connectsBegun / options.storm, target.name);
