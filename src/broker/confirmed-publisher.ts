@@ -17,6 +17,11 @@ export interface PublisherOptions<T> {
   readonly name: string;
   /** Declares what the entries are routed to; runs each time a channel is opened. */
   prepare(model: ChannelModel): Promise<void>;
+  /**
+   * Where order counts: the queue of an entry. The first for a queue on a channel travels alone: it is what a quorum
+   * queue without a leader refuses, and what came behind it might be taken.
+   */
+  queueOf?(entry: T): string;
   /** Calls `channel.publish` once and returns what it returned. */
   send(channel: ConfirmChannel, entry: T, republished: boolean): boolean;
   /** Called once for each entry, when the broker has taken responsibility. */
@@ -43,6 +48,10 @@ export class ConfirmedPublisher<T> {
   #channel: ConfirmChannel | null = null;
   /** amqplib's write buffer is full; it will say `drain`, or the channel will be lost. */
   #draining = false;
+  /** Queues that have taken an entry of this channel. */
+  readonly #openQueues = new Set<string>();
+  /** The queue of the entry that travels alone. */
+  #openingQueue: string | undefined;
   #idleWaiters: (() => void)[] = [];
   #oldestAtCheck: T | undefined;
   #progressCheck: NodeJS.Timeout | undefined;
@@ -107,6 +116,8 @@ export class ConfirmedPublisher<T> {
     });
     this.#window.rewind();
     this.#draining = false;
+    this.#openQueues.clear();
+    this.#openingQueue = undefined;
     this.#channel = channel;
     this.#oldestAtCheck = undefined;
     this.#progressCheck = setInterval(() => this.#checkProgress(channel), PROGRESS_CHECK_MS).unref();
@@ -123,7 +134,7 @@ export class ConfirmedPublisher<T> {
   #pump(): void {
     while (this.#channel !== null && !this.#draining && !this.#link.isBlocked) {
       const entry = this.#window.peekUnsent();
-      if (entry === undefined) return;
+      if (entry === undefined || !this.#mayLeave(entry)) return;
       const isResend = this.#window.isResend;
       try {
         this.#draining = !this.#options.send(this.#channel, entry, isResend);
@@ -140,9 +151,24 @@ export class ConfirmedPublisher<T> {
     }
   }
 
+  #mayLeave(entry: T): boolean {
+    const queue = this.#options.queueOf?.(entry);
+    if (queue === undefined) return true;
+    if (this.#openingQueue !== undefined) return false;
+    if (this.#openQueues.has(queue)) return true;
+    if (this.#window.oldestSent !== undefined) return false;
+    this.#openingQueue = queue;
+    return true;
+  }
+
   #acked(channel: ConfirmChannel, deliveryTag: number, multiple: boolean): void {
     if (channel !== this.#channel) return;
     this.#window.confirm(deliveryTag, multiple, this.#options.confirmed);
+    if (this.#window.oldestSent === undefined) {
+      if (this.#openingQueue !== undefined) this.#openQueues.add(this.#openingQueue);
+      this.#openingQueue = undefined;
+      this.#pump();
+    }
     if (this.#window.size === 0 && this.#idleWaiters.length > 0) {
       for (const resolve of this.#idleWaiters.splice(0)) resolve();
     }

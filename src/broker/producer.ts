@@ -49,16 +49,17 @@ export class Producer implements FrameSink {
     this.#limits = limits;
     this.#observer = observer;
     const { fromDevice, inbox } = topology.names;
+    const queueOf = (frame: Frame) => fromDevice[shardOf(frame.connectionId, fromDevice.length)]!;
     this.#publisher = new ConfirmedPublisher<Frame>(
       link,
       {
         name: 'producer',
         // The inbox too: frames name it as reply_to, and a backend may be quick.
         prepare: (model) => topology.declare(model, 'deadLetter', 'fromDevice', 'undelivered', 'inbox'),
+        queueOf,
         send: (channel, frame, republished) => {
           if (republished) this.#observer.frameRepublished();
-          const queue = fromDevice[shardOf(frame.connectionId, fromDevice.length)]!;
-          return channel.publish('', queue, frame.body, {
+          return channel.publish('', queueOf(frame), frame.body, {
             headers: frameHeaders(frame, republished),
             persistent: true,
             mandatory: true,

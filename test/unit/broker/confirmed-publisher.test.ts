@@ -105,6 +105,38 @@ describe('messages', () => {
     expect(channel.bodies).toEqual(['a', 'b', 'c']);
   });
 
+  test('keep their order for a queue that refuses the first one and takes later ones', async () => {
+    const { link, push } = publisher({ queueOf: () => 'queue' });
+    const first = await link.connect();
+    push('a', 'b');
+    expect(first.bodies).toEqual(['a']);
+    const next = link.nextChannel();
+    first.emit('nack', { deliveryTag: 1, multiple: false });
+    const second = await next;
+    expect(second.bodies).toEqual(['a again']);
+    second.ack(1);
+    push('c');
+    expect(second.bodies).toEqual(['a again', 'b', 'c']);
+  });
+
+  test('open each queue of a channel with one that travels alone', async () => {
+    const { link, push } = publisher({ queueOf: (entry) => entry[0]! });
+    const channel = await link.connect();
+    push('a1', 'b1', 'a2');
+    expect(channel.bodies).toEqual(['a1']);
+    channel.ack(1);
+    expect(channel.bodies).toEqual(['a1', 'b1']);
+    channel.ack(2);
+    push('b2', 'c1', 'a3');
+    expect(channel.bodies).toEqual(['a1', 'b1', 'a2', 'b2']);
+    channel.ack(4);
+    expect(channel.bodies).toHaveLength(4);
+    channel.ack(3);
+    expect(channel.bodies).toEqual(['a1', 'b1', 'a2', 'b2', 'c1']);
+    channel.ack(5);
+    expect(channel.bodies.at(-1)).toBe('a3');
+  });
+
   test('that are all confirmed make it idle', async () => {
     const { link, push, publisher: published } = publisher();
     await published.idle();
