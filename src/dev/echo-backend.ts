@@ -18,6 +18,7 @@ const BACKOFF_MIN_MS = 200;
 const BACKOFF_MAX_MS = 10_000;
 const CLOSE_TIMEOUT_MS = 5_000;
 const NACK_PAUSE_MS = 500;
+const MAX_NACKS = 10;
 
 /** Lines that were answered, oldest first, to know a copy by: `<connection_id> <from_device_seq>`. */
 const answered = new Set<string>();
@@ -56,7 +57,7 @@ async function serve(url: string): Promise<void> {
     // The gateway owns the queue and its arguments. Where it does not exist yet, this fails, and is tried again.
     const consumer = channel.consume(fromDevice, (message) => {
       if (message === null) fail(new Error(`the queue ${fromDevice} was deleted`));
-      else answer(channel, message);
+      else answer(channel, message, fail);
     });
     const { consumerTag } = await Promise.race([failed, consumer]);
     sayOnce(`answering lines from the queue ${fromDevice}`);
@@ -77,9 +78,15 @@ async function serve(url: string): Promise<void> {
 
 /**
  * Publishes the reply, and acks the line once the broker has confirmed it: a crash in between repeats the reply. One
- * that the broker refuses is published again; to have the line delivered again would count as a failed attempt at it.
+ * that the broker refuses is published again, since to have the line delivered again would count as a failed attempt
+ * at it. But not for ever: a broker can go on refusing on one channel what it takes on another.
  */
-function answer(channel: ConfirmChannel, line: ConsumeMessage): void {
+function answer(
+  channel: ConfirmChannel,
+  line: ConsumeMessage,
+  fail: (error: Error) => void,
+  nacks = 0,
+): void {
   const { connection_id: connectionId, from_device_seq: seq, republished } = line.properties.headers ?? {};
   if (typeof connectionId !== 'string' || typeof seq !== 'number') {
     say('a line came without connection_id and from_device_seq; rejecting it');
@@ -103,7 +110,8 @@ function answer(channel: ConfirmChannel, line: ConsumeMessage): void {
     },
     (error) => {
       if (error) {
-        setTimeout(() => answerUnlessClosed(channel, line), NACK_PAUSE_MS).unref();
+        if (nacks === MAX_NACKS) fail(new Error('the broker goes on refusing replies'));
+        else setTimeout(() => answerAgain(channel, line, fail, nacks + 1), NACK_PAUSE_MS).unref();
         return;
       }
       remember(name);
@@ -113,9 +121,9 @@ function answer(channel: ConfirmChannel, line: ConsumeMessage): void {
 }
 
 /** On a channel that is closed there is nothing to do: the broker will deliver the line again. */
-function answerUnlessClosed(channel: ConfirmChannel, line: ConsumeMessage): void {
+function answerAgain(...again: Parameters<typeof answer>): void {
   try {
-    answer(channel, line);
+    answer(...again);
   } catch (error) {
     if (!(error instanceof IllegalOperationError)) throw error;
   }

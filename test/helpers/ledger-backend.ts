@@ -158,12 +158,12 @@ export class LedgerBackend {
         stuck.abort();
       }
     } finally {
-      await Promise.race([model.close().catch(() => {}), delay(2_000, undefined, { ref: false })]);
       this.#channel = undefined;
+      await Promise.race([model.close().catch(() => {}), delay(2_000, undefined, { ref: false })]);
     }
   }
 
-  /** Rejects when a confirm is long overdue: a quorum queue that changes its leader can leave a channel without. */
+  /** Rejects when a confirm is long overdue: a quorum queue that changes its leader can leave a channel without one. */
   async #stuck(model: ChannelModel, signal: AbortSignal): Promise<never> {
     let blocked = false;
     model.on('blocked', () => {
@@ -204,18 +204,21 @@ export class LedgerBackend {
       to_device_seq: { '!': 'int64', value: Number(n) },
     };
     const options = { headers, persistent: true, mandatory: true, messageId: name };
-    this.#unconfirmed.set(name, performance.now());
+    // Counts from the first attempt: RabbitMQ goes on refusing on a channel whose first publish met a quorum queue
+    // without a leader.
+    if (!this.#unconfirmed.has(name)) this.#unconfirmed.set(name, performance.now());
     channel.sendToQueue(queue, line.content, options, (error) => {
-      this.#unconfirmed.delete(name);
       const returned = this.#returned.delete(name);
-      // Refused (basic.nack, as by a quorum queue that changes its leader) or returned. With a lost channel the
-      // broker delivers the line again.
+      // Refused (basic.nack) or returned. With a lost channel the broker delivers the line again.
       if (error || returned) {
         setTimeout(() => {
-          if (channel === this.#channel) this.#publish(channel, line, done);
+          if (channel !== this.#channel) return;
+          if (returned) this.#unconfirmed.delete(name);
+          this.#publish(channel, line, done);
         }, RETRY_MS);
         return;
       }
+      this.#unconfirmed.delete(name);
       this.#answered.add(name);
       this.#ledger.replyPublished(session, Number(n));
       done();

@@ -1,9 +1,11 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { PrivateBroker } from '../../src/dev/private-broker.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { GatewayProcess } from '../helpers/gateway-process.ts';
 import { Traffic } from '../helpers/traffic.ts';
 
+const WITHOUT_MAJORITY_MS = 5_000;
 const NODES = ['hare', 'rabbit', 'cony'].map((name) => `${name}@localhost`);
 
 test('the broker node that leads from_device is killed: nothing is lost, and it comes back', async () => {
@@ -32,6 +34,30 @@ test('the broker node that leads from_device is killed: nothing is lost, and it 
     const [, online] = await queue(fromDevice, leader, 'online');
     return NODES.every((node) => online!.includes(node));
   });
+  await traffic.flows();
+  const report = await traffic.settle();
+  expect(report.violations).toEqual([]);
+  expect(report.replies.undelivered).toEqual({});
+  expect(traffic.drops).toBe(0);
+}, 240_000);
+
+test('two of three broker nodes are killed and come back: nothing is lost, and lines keep their order', async () => {
+  await using cluster = await Cluster.start();
+  const { brokers } = cluster;
+  const urls = brokers.map(({ url }) => url);
+  await using gateway = await GatewayProcess.start({
+    amqpUrl: urls.join(','),
+    workers: 2,
+    env: { OWSLA_AMQP_QUEUE_TYPE: 'quorum', OWSLA_AMQP_RECONNECT_MAX_MS: '500ms' },
+  });
+  await using traffic = await Traffic.start(gateway, { amqpUrls: urls });
+  await traffic.flows();
+  const [, ...others] = brokers;
+  await Promise.all(others.map((broker) => broker.kill()));
+  await eventually('not ready', async () => !(await gateway.readiness()).ready);
+  await delay(WITHOUT_MAJORITY_MS);
+  await Promise.all(others.map((broker) => broker.start()));
+  await eventually('ready', async () => (await gateway.readiness()).ready, 60_000);
   await traffic.flows();
   const report = await traffic.settle();
   expect(report.violations).toEqual([]);

@@ -48,6 +48,11 @@ describe('lines', () => {
     expect(report.violations).toEqual(['d: line 0 came behind line 1']);
   });
 
+  test('that the broker delivered again have no place in the order', () => {
+    const again = { ...line('d', 0), fields: { redelivered: true } };
+    expect(account(2, line('d', 1), again)).toMatchObject({ lines: { misordered: 0 }, violations: [] });
+  });
+
   test.each([
     ['neither of them is marked', {}, {}, 1],
     ['the second says that it is republished', {}, { republished: true }, 0],
