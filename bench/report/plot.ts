@@ -5,7 +5,8 @@ import { readResult } from './read.ts';
 import type { BenchResult } from './result.ts';
 import { type Drawing, renderSvg } from './svg.ts';
 
-const USAGE = `usage: bench plot --series NAME --svg FILE [--target NAME] [--span NAME] [--log] [--title TEXT] [LABEL=]RESULT.json …
+const USAGE = `usage: bench plot --series NAME --svg FILE [--target NAME] [--span NAME] [--from S] [--to S] [--log]
+                  [--title TEXT] [LABEL=]RESULT.json …
 
 Draws a figure over time as an SVG, one line for each result: for documents. The page that --html writes has them all.
 
@@ -13,6 +14,8 @@ Draws a figure over time as an SVG, one line for each result: for documents. The
   --svg FILE     where to
   --target NAME  of whom, for example owsla or storm (default: owsla)
   --span NAME    a stretch of the run, for example storm: shaded, and zero of the time
+  --from S       the first second that is drawn
+  --to S         the last one
   --log          logarithmic; zeroes are left out
   --title TEXT   (default: the series and its unit)
 
@@ -44,6 +47,9 @@ export interface PlotRequest {
   readonly series: string;
   readonly target: string;
   readonly span: string | undefined;
+  /** Seconds, as the plot counts them. */
+  readonly from: number;
+  readonly to: number;
   readonly log: boolean;
   readonly title: string | undefined;
 }
@@ -56,7 +62,16 @@ export function parsePlotArguments(
   const { values, positionals } = parseArgs({
     args,
     allowPositionals: true,
-    options: { series: text, svg: text, target: text, span: text, title: text, log: { type: 'boolean' } },
+    options: {
+      series: text,
+      svg: text,
+      target: text,
+      span: text,
+      from: text,
+      to: text,
+      title: text,
+      log: { type: 'boolean' },
+    },
   });
   const { series, svg, target = 'owsla', span, title, log = false } = values;
   if (series === undefined || svg === undefined) throw new Error('expected --series NAME and --svg FILE');
@@ -65,13 +80,21 @@ export function parsePlotArguments(
     const [, label, file] = /^([^=]*)=(.+)$/.exec(named) ?? [undefined, named, named];
     return { label: label!, file: file! };
   });
-  return { series, svg, target, span, title, log, files };
+  const from = seconds('--from', values.from, Number.NEGATIVE_INFINITY);
+  const to = seconds('--to', values.to, Number.POSITIVE_INFINITY);
+  return { series, svg, target, span, from, to, title, log, files };
+}
+
+function seconds(option: string, text: string | undefined, absent: number): number {
+  if (text === undefined) return absent;
+  if (!/^-?\d+(\.\d+)?$/.test(text)) throw new Error(`${option}: expected seconds such as 20, got ${text}`);
+  return Number(text);
 }
 
 /** @throws Error with one line that names the file which lacks something, and what it has */
 export function drawingOf(
   results: readonly { label: string; file: string; result: BenchResult }[],
-  { series: name, target, span: spanName, log, title }: PlotRequest,
+  { series: name, target, span: spanName, from, to, log, title }: PlotRequest,
 ): Drawing {
   const found = results.map(({ label, file, result }) => {
     const series = result.series.find((one) => one.name === name && one.target === target);
@@ -95,7 +118,9 @@ export function drawingOf(
     yScale: log ? 'log' : 'linear',
     lines: found.map(({ label, series, span }) => ({
       label,
-      points: series.points.map(([x, y]) => [x - (span?.fromS ?? 0), y / scale.divisor] as const),
+      points: series.points
+        .map(([x, y]) => [x - (span?.fromS ?? 0), y / scale.divisor] as const)
+        .filter(([x]) => x >= from && x <= to),
     })),
     span: spanName === undefined ? undefined : { name: spanName, from: 0, to: lengthS },
   };

@@ -80,7 +80,7 @@ function axis(least: number, greatest: number, from: number, to: number): Axis {
   const step = roundStep(range / TICKS);
   const end = least + Math.max(range, step);
   const ticks: number[] = [];
-  for (let n = Math.ceil(least / step); n * step <= end + step / 1e6; n++) ticks.push(n * step);
+  for (let n = Math.ceil(least / step); n * step <= end + step / 1e6; n++) ticks.push(n * step + 0); // Never -0.
   return { ticks, place: (value) => from + ((value - least) / (end - least)) * (to - from) };
 }
 

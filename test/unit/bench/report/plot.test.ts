@@ -33,7 +33,15 @@ const result = benchResult({
   ],
   spans: [STORM],
 });
-const request = { series: 'rtt.p99', target: 'owsla', span: 'storm', log: false, title: undefined };
+const always = { from: Number.NEGATIVE_INFINITY, to: Number.POSITIVE_INFINITY };
+const request = {
+  series: 'rtt.p99',
+  target: 'owsla',
+  span: 'storm',
+  ...always,
+  log: false,
+  title: undefined,
+};
 const of = (label: string) => ({ label, file: `${label}.json`, result });
 
 describe('a drawing', () => {
@@ -47,6 +55,11 @@ describe('a drawing', () => {
       [11, 0.005],
     ]);
     expect(span).toEqual({ name: 'storm', from: 0, to: 10 });
+  });
+
+  test('leaves out what is before and after', () => {
+    const { lines } = drawingOf([of('on')], { ...request, from: 0, to: 10 });
+    expect(lines[0]!.points).toEqual([[1, 40]]);
   });
 
   test('names the file that lacks what is asked for, and what it has', () => {
@@ -127,6 +140,10 @@ describe('bench plot', () => {
   test.each([
     [[], 'expected --series NAME and --svg FILE'],
     [['--series', 's', '--svg', 'o'], 'expected at least one result file'],
+    [
+      ['--series', 's', '--svg', 'o', '--from=soon', 'a.json'],
+      '--from: expected seconds such as 20, got soon',
+    ],
     [['--series', 's', '--svg', 'o', 'none.json'], 'none.json: cannot be read (ENOENT)'],
   ])('%j is refused with one line', async (args, message) => {
     expect(await plotCommand(args)).toBe(64);
