@@ -25,6 +25,7 @@ import { faults } from './scenarios/faults.ts';
 import { hold } from './scenarios/hold.ts';
 import { reconnect } from './scenarios/reconnect.ts';
 import type { Scenario } from './scenarios/scenario.ts';
+import { slowloris } from './scenarios/slowloris.ts';
 import { soak } from './scenarios/soak.ts';
 import { stampede } from './scenarios/stampede.ts';
 import { suites } from './scenarios/suites.ts';
@@ -42,6 +43,7 @@ const SCENARIOS: readonly Scenario[] = [
   stampede,
   reconnect,
   faults,
+  slowloris,
   soak,
   suites,
 ];

@@ -157,6 +157,18 @@ describe('the bench harness', () => {
     expect(figure(result, 'recovery.alone')).toBe(1);
   });
 
+  test('slowloris: newcomers get in among slow clients, and descriptors come back', async () => {
+    const result = await run(
+      'slowloris',
+      ...[...TRAFFIC, '--rate', '50', '--sockets', '100', '--flood', '3', '--quiet', '1'],
+    );
+    expectNothingLost(result);
+    expect(figure(result, 'slow.open.max')).toBe(100);
+    expect(figure(result, 'newcomers.established')).toBe(15);
+    expect(figure(result, 'descriptors.max')).toBeGreaterThan(figure(result, 'descriptors.before') + 90);
+    expect(figure(result, 'descriptors.after')).toBeLessThanOrEqual(figure(result, 'descriptors.before'));
+  });
+
   test('reconnect: all devices come back', async () => {
     const result = await run(
       'reconnect',

@@ -1,0 +1,50 @@
+import { connect, type Socket } from 'node:net';
+import type { SlowCounts, SlowPlan } from './slow-sockets.ts';
+
+/** A process of clients that begin a TLS handshake a byte at a time; forked by SlowSockets. */
+
+/** The head of a ClientHello that is never completed: a record of 512 bytes, and a handshake message within it. */
+const HELLO = Buffer.concat([Buffer.from('1603010200010001fc0303', 'hex'), Buffer.alloc(505)]);
+const BYTE_EVERY_MS = 1_000;
+const REPORT_EVERY_MS = 500;
+const TICK_MS = 20;
+
+process.once('message', (plan: SlowPlan) => begin(plan));
+process.on('disconnect', () => process.exit());
+
+function begin({ host, port, sources, count, ratePerS }: SlowPlan): void {
+  const open = new Map<Socket, number>();
+  const counts = { opened: 0, ended: 0 };
+  const connectOne = (n: number) => {
+    const localAddress = sources[n % sources.length];
+    const socket = connect({ host, port, noDelay: true, ...(localAddress && { localAddress }) });
+    socket.on('error', () => {}); // Its close follows.
+    socket.on('connect', () => {
+      counts.opened++;
+      open.set(socket, 0);
+    });
+    socket.on('close', () => {
+      open.delete(socket);
+      counts.ended++;
+    });
+    socket.resume();
+  };
+  const startMs = performance.now();
+  let begun = 0;
+  const connecting = setInterval(() => {
+    const due = Math.min(count, ((performance.now() - startMs) * ratePerS) / 1_000);
+    while (begun < due) connectOne(begun++);
+    if (begun === count) clearInterval(connecting);
+  }, TICK_MS);
+  setInterval(() => {
+    for (const [socket, sent] of open) {
+      if (sent === HELLO.length) continue;
+      socket.write(HELLO.subarray(sent, sent + 1));
+      open.set(socket, sent + 1);
+    }
+  }, BYTE_EVERY_MS);
+  setInterval(() => {
+    const now: SlowCounts = { ...counts, open: open.size };
+    if (process.connected) process.send!(now);
+  }, REPORT_EVERY_MS);
+}
