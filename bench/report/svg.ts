@@ -64,6 +64,7 @@ export function renderSvg({ title, xLabel, yScale, lines, span }: Drawing): stri
     ]),
   ];
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="sans-serif" font-size="12">
+<title>${escapeText(title)}</title>
 <style>text{fill:#444}.grid{stroke:#8884}.span{fill:#8882}@media(prefers-color-scheme:dark){text{fill:#ccc}}</style>
 ${parts.join('\n')}
 </svg>
