@@ -14,6 +14,8 @@ export function tlsGroups(configured: string): string {
 
 /** OpenSSL knows all of them, by these names. */
 export function areTlsGroups(groups: string): boolean {
+  // OpenSSL 3.5 takes an empty list, and then has no group at all.
+  if (groups === '') return false;
   try {
     createSecureContext({ ecdhCurve: groups });
     return true;
