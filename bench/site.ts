@@ -18,6 +18,7 @@ import {
 import { UsageError } from './cli/option-table.ts';
 import { Fleet } from './fleet/fleet.ts';
 import type { RetryPolicy } from './fleet/retry-policy.ts';
+import { type SlowPlan, SlowSockets } from './fleet/slow-sockets.ts';
 import { sourceAddresses } from './fleet/source-addresses.ts';
 import { type Launcher, pinApart } from './pinning.ts';
 import type { Run } from './run.ts';
@@ -178,6 +179,16 @@ export class Site {
     );
     this.#run.addHarness(...fleet.pids);
     return fleet;
+  }
+
+  async startSlowSockets(
+    { host, port }: Target,
+    plan: Pick<SlowPlan, 'count' | 'ratePerS'>,
+  ): Promise<SlowSockets> {
+    const sources = sourcesOf(this.#options, host);
+    const slow = new SlowSockets({ host, port, sources, ...plan });
+    this.#run.addHarness(...slow.pids);
+    return await this.#run.own(Promise.resolve(slow));
   }
 
   get retry(): RetryPolicy {

@@ -95,6 +95,24 @@ export const retryOptions = {
   },
 } as const;
 
+/** Of scenarios that do something to a population which is connected and speaks. */
+export const establishedOptions = {
+  devices: { kind: 'count', default: 200, min: 1, help: 'The established population.' },
+  rate: {
+    kind: 'number',
+    default: 200,
+    min: 1,
+    unit: 'lines/s',
+    help: 'Its steady echo traffic, open loop.',
+  },
+  quiet: {
+    kind: 'duration',
+    default: 5,
+    min: 1,
+    help: 'Steady traffic that is measured first, undisturbed.',
+  },
+} as const;
+
 export const lineOptions = {
   lineBytes: {
     kind: 'count',

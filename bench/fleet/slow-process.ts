@@ -1,5 +1,6 @@
 import { connect, type Socket } from 'node:net';
-import type { SlowCounts, SlowPlan } from './slow-sockets.ts';
+import { Schedule } from './schedule.ts';
+import type { SlowCounts, SlowShare } from './slow-sockets.ts';
 
 /** A process of clients that begin a TLS handshake a byte at a time; forked by SlowSockets. */
 
@@ -9,10 +10,10 @@ const BYTE_EVERY_MS = 1_000;
 const REPORT_EVERY_MS = 500;
 const TICK_MS = 20;
 
-process.once('message', (plan: SlowPlan) => begin(plan));
+process.once('message', (share: SlowShare) => begin(share));
 process.on('disconnect', () => process.exit());
 
-function begin({ host, port, sources, count, ratePerS }: SlowPlan): void {
+function begin({ host, port, sources, count, ratePerS, index, processes }: SlowShare): void {
   const open = new Map<Socket, number>();
   const counts = { opened: 0, ended: 0 };
   const connectOne = (n: number) => {
@@ -29,12 +30,12 @@ function begin({ host, port, sources, count, ratePerS }: SlowPlan): void {
     });
     socket.resume();
   };
-  const startMs = performance.now();
-  let begun = 0;
+  const schedule = Schedule.share(performance.now(), ratePerS, count, index, processes);
   const connecting = setInterval(() => {
-    const due = Math.min(count, ((performance.now() - startMs) * ratePerS) / 1_000);
-    while (begun < due) connectOne(begun++);
-    if (begun === count) clearInterval(connecting);
+    // The clients of all processes take the addresses in turn.
+    for (let n = schedule.taken; schedule.take(performance.now()) !== undefined; n++)
+      connectOne(n * processes + index);
+    if (schedule.done) clearInterval(connecting);
   }, TICK_MS);
   setInterval(() => {
     for (const [socket, sent] of open) {

@@ -19,6 +19,12 @@ export interface SlowCounts {
   readonly open: number;
 }
 
+/** What one of the processes gets: the whole plan, and which share of it is its own. */
+export interface SlowShare extends SlowPlan {
+  readonly index: number;
+  readonly processes: number;
+}
+
 const NONE: SlowCounts = { opened: 0, ended: 0, open: 0 };
 
 /** Clients that send a byte of a ClientHello a second, in as many processes as descriptors ask for. */
@@ -28,16 +34,13 @@ export class SlowSockets implements AsyncDisposable {
 
   constructor(plan: SlowPlan) {
     const processes = processesWithin(descriptorLimit(), plan.count, 1);
-    for (let i = 0; i < processes; i++) {
+    for (let index = 0; index < processes; index++) {
       const child = forkOwn('fleet/slow-process.ts');
       this.#counts.push(NONE);
       child.on('message', (counts: SlowCounts) => {
-        this.#counts[i] = counts;
+        this.#counts[index] = counts;
       });
-      // Ports of an address are a process's own affair: no two use the same address.
-      const sources = plan.sources.filter((_, n) => n % processes === i);
-      const count = Math.floor((plan.count + i) / processes);
-      child.send({ ...plan, sources, count, ratePerS: plan.ratePerS / processes } satisfies SlowPlan);
+      child.send({ ...plan, index, processes } satisfies SlowShare);
       this.#children.push(child);
     }
   }

@@ -56,6 +56,11 @@ export function formatFigure(value: number, unit: string): string {
   return withUnit(formatNumber(value / divisor), label);
 }
 
+/** What an axis shows: `rtt.p99, ms`; the name alone for a ratio. */
+export function labelled(name: string, unitLabel: string): string {
+  return unitLabel === '' ? name : `${name}, ${unitLabel}`;
+}
+
 export function withUnit(number: string, label: string): string {
   return label === '' ? number : `${number} ${label}`;
 }

@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
-import { scaleOf, withUnit } from './format.ts';
+import { labelled, scaleOf } from './format.ts';
 import { readResult } from './read.ts';
 import type { BenchResult } from './result.ts';
 import { type Drawing, renderSvg } from './svg.ts';
@@ -113,7 +113,7 @@ export function drawingOf(
   );
   const lengthS = Math.max(...found.map(({ span }) => (span === undefined ? 0 : span.toS - span.fromS)));
   return {
-    title: title ?? withUnit(`${name} of ${target},`, scale.label).replace(/,$/, ''),
+    title: title ?? labelled(`${name} of ${target}`, scale.label),
     xLabel: spanName === undefined ? 'seconds' : `seconds since the begin of the ${spanName}`,
     yScale: log ? 'log' : 'linear',
     lines: found.map(({ label, series, span }) => ({

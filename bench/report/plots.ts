@@ -1,5 +1,5 @@
 import { targetsOf } from './figures.ts';
-import { scaleOf, withUnit } from './format.ts';
+import { labelled, scaleOf } from './format.ts';
 import type { BenchResult, LatencyHistogram, Series } from './result.ts';
 
 /** One plot of the page: a line per target over a common x, as uPlot takes them. */
@@ -65,7 +65,7 @@ function timePlot(group: readonly Series[], targets: readonly string[]): Plot {
     title: name,
     kind: 'time',
     xLabel: 'time, s',
-    yLabel: withUnit(`${name},`, scale.label).replace(/,$/, ''),
+    yLabel: labelled(name, scale.label),
     yScale: unit === 'ms' && spansMagnitudes(values) ? 'log' : 'linear',
     lines: linesOf(group, targets),
     data: align(

@@ -1,11 +1,13 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { backendOptions, fleetOptions, lineOptions, targetOptions } from '../cli/common-options.ts';
-import type { Values } from '../cli/option-table.ts';
+import {
+  backendOptions,
+  establishedOptions,
+  fleetOptions,
+  lineOptions,
+  targetOptions,
+} from '../cli/common-options.ts';
 import { LatencyBook } from '../fleet/latency-book.ts';
 import { total } from '../fleet/messages.ts';
-import { SlowSockets } from '../fleet/slow-sockets.ts';
-import { sourceAddresses } from '../fleet/source-addresses.ts';
-import type { Run } from '../run.ts';
 import { Site } from '../site.ts';
 import { until } from '../until.ts';
 import { said } from './connect.ts';
@@ -13,14 +15,7 @@ import { LineTraffic } from './line-traffic.ts';
 import { scenario } from './scenario.ts';
 
 const options = {
-  devices: { kind: 'count', default: 200, min: 1, help: 'The established population.' },
-  rate: {
-    kind: 'number',
-    default: 200,
-    min: 1,
-    unit: 'lines/s',
-    help: 'Its steady echo traffic, open loop.',
-  },
+  ...establishedOptions,
   sockets: { kind: 'count', default: 20_000, min: 1, help: 'Clients that send a byte a second.' },
   socketRate: {
     kind: 'number',
@@ -37,15 +32,12 @@ const options = {
     help: 'Honest devices that connect meanwhile.',
   },
   flood: { kind: 'duration', default: 20, min: 1, help: 'How long the slow clients are there.' },
-  quiet: { kind: 'duration', default: 5, min: 1, help: 'Steady traffic that is measured before it.' },
   calm: { kind: 'duration', default: 30, min: 1, help: 'How long descriptors may take to come back.' },
   ...lineOptions,
   ...backendOptions,
   ...targetOptions,
   ...fleetOptions,
 } as const;
-
-type Options = Values<typeof options>;
 
 export const slowloris = scenario({
   name: 'slowloris',
@@ -70,9 +62,10 @@ lost, and the target's descriptors return to what they were.`,
 
     run.say(`${options.sockets} slow clients for ${options.flood} s`);
     await traffic.fleet.phase('flood');
-    const slow = startSlow(options, target.host, target.port);
-    await run.own(Promise.resolve(slow));
-    run.addHarness(...slow.pids);
+    const slow = await site.startSlowSockets(target, {
+      count: options.sockets,
+      ratePerS: options.socketRate,
+    });
     const fromS = run.second;
     let mostOpen = 0;
     let mostDescriptors = before;
@@ -116,19 +109,10 @@ lost, and the target's descriptors return to what they were.`,
     const phases = await traffic.fleet.phases();
     for (const phase of ['quiet', 'flood', 'after'])
       measured.latency(`rtt.${phase}`, phases.get(phase) ?? new LatencyBook(), 'rtt', target.name);
-    await finish(run, traffic);
+    traffic.watch.end();
+    await traffic.settle();
+    const gone = traffic.fleet.counters.lost;
+    if (total(gone) > 0) measured.problem(`established connections were lost: ${said(gone)}`);
+    await traffic.holdAgainstBroker(await traffic.account());
   },
 });
-
-function startSlow({ sockets, socketRate, source }: Options, host: string, port: number): SlowSockets {
-  const sources = sourceAddresses(source, host) ?? [];
-  return new SlowSockets({ host, port, sources, count: sockets, ratePerS: socketRate });
-}
-
-async function finish(run: Run, traffic: LineTraffic): Promise<void> {
-  traffic.watch.end();
-  await traffic.settle();
-  const { lost } = traffic.fleet.counters;
-  if (total(lost) > 0) run.measured.problem(`established connections were lost: ${said(lost)}`);
-  await traffic.holdAgainstBroker(await traffic.account());
-}

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { HarnessMeter } from '../accounting/harness-meter.ts';
 import {
   backendOptions,
+  establishedOptions,
   fleetOptions,
   lineOptions,
   retryOptions,
@@ -29,14 +30,7 @@ const ADMISSION_OFF = { OWSLA_ADMISSION_ENABLED: 'false', OWSLA_LISTEN_ACCEPTORS
 const LEAST_BOUND_MS = 20;
 
 const options = {
-  devices: { kind: 'count', default: 200, min: 1, help: 'The established population.' },
-  rate: {
-    kind: 'number',
-    default: 200,
-    min: 1,
-    unit: 'lines/s',
-    help: 'Its steady echo traffic, open loop.',
-  },
+  ...establishedOptions,
   capacity: {
     kind: 'number',
     default: 0,
@@ -57,7 +51,6 @@ const options = {
     help: 'New devices in the storm, as a multiple of the capacity.',
   },
   storm: { kind: 'duration', default: 10, min: 0.1, help: 'Length of the storm.' },
-  quiet: { kind: 'duration', default: 5, min: 1, help: 'Steady traffic that is measured before it.' },
   calm: { kind: 'duration', default: 60, min: 1, help: 'How long it may take afterwards to come back.' },
   recoveredFactor: {
     kind: 'number',

@@ -22,8 +22,8 @@ export interface PublisherOptions<T> {
    * queue without a leader refuses, and what came behind it might be taken.
    */
   queueOf?(entry: T): string;
-  /** Calls `channel.publish` once and returns what it returned. */
-  send(channel: ConfirmChannel, entry: T, republished: boolean): boolean;
+  /** Calls `channel.publish` once and returns what it returned. `queue` is what `queueOf` said. */
+  send(channel: ConfirmChannel, entry: T, republished: boolean, queue?: string): boolean;
   /** Called once for each entry, when the broker has taken responsibility. */
   confirmed(entry: T): void;
   /**
@@ -134,10 +134,12 @@ export class ConfirmedPublisher<T> {
   #pump(): void {
     while (this.#channel !== null && !this.#draining && !this.#link.isBlocked) {
       const entry = this.#window.peekUnsent();
-      if (entry === undefined || !this.#mayLeave(entry)) return;
+      if (entry === undefined) return;
+      const queue = this.#options.queueOf?.(entry);
+      if (queue !== undefined && !this.#mayLeave(queue)) return;
       const isResend = this.#window.isResend;
       try {
-        this.#draining = !this.#options.send(this.#channel, entry, isResend);
+        this.#draining = !this.#options.send(this.#channel, entry, isResend, queue);
         this.#window.sent();
       } catch (error) {
         // Either the channel closed under us; then the entry is sent on the next one. Or the client cannot encode
@@ -151,9 +153,7 @@ export class ConfirmedPublisher<T> {
     }
   }
 
-  #mayLeave(entry: T): boolean {
-    const queue = this.#options.queueOf?.(entry);
-    if (queue === undefined) return true;
+  #mayLeave(queue: string): boolean {
     if (this.#openingQueue !== undefined) return false;
     if (this.#openQueues.has(queue)) return true;
     if (this.#window.oldestSent !== undefined) return false;

@@ -49,17 +49,16 @@ export class Producer implements FrameSink {
     this.#limits = limits;
     this.#observer = observer;
     const { fromDevice, inbox } = topology.names;
-    const queueOf = (frame: Frame) => fromDevice[shardOf(frame.connectionId, fromDevice.length)]!;
     this.#publisher = new ConfirmedPublisher<Frame>(
       link,
       {
         name: 'producer',
         // The inbox too: frames name it as reply_to, and a backend may be quick.
         prepare: (model) => topology.declare(model, 'deadLetter', 'fromDevice', 'undelivered', 'inbox'),
-        queueOf,
-        send: (channel, frame, republished) => {
+        queueOf: (frame) => fromDevice[shardOf(frame.connectionId, fromDevice.length)]!,
+        send: (channel, frame, republished, queue) => {
           if (republished) this.#observer.frameRepublished();
-          return channel.publish('', queueOf(frame), frame.body, {
+          return channel.publish('', queue!, frame.body, {
             headers: frameHeaders(frame, republished),
             persistent: true,
             mandatory: true,
