@@ -3,7 +3,7 @@ import type { Config } from '../config/schema.ts';
 import { ConnectBudget } from './connect-budget.ts';
 import type { WorkerProcess } from './worker-process.ts';
 
-/** How often permits are shared out; they wait that long for others to ask, too. */
+/** Who asks for permits gets them after this long: others may ask, too, and they are shared out among all. */
 const SHARE_MS = 20;
 
 /**
@@ -12,13 +12,11 @@ const SHARE_MS = 20;
  */
 export class MachineLimits {
   readonly #processes = new Map<number, WorkerProcess>();
-  readonly #timer: NodeJS.Timeout;
   #budget: ConnectBudget;
+  #sharing: NodeJS.Timeout | undefined;
 
   constructor(config: Config) {
     this.#budget = budgetOf(config);
-    this.#timer = setInterval(() => this.#share(), SHARE_MS);
-    this.#timer.unref();
   }
 
   /** Other rates from now on. */
@@ -36,6 +34,7 @@ export class MachineLimits {
         if (process !== from) process.share({ type: 'peer_changed', worker });
     } else if (message.type === 'permits_wanted') {
       this.#budget.ask(worker, message.permits);
+      this.#sharing ??= setTimeout(() => this.#share(), SHARE_MS).unref();
     } else {
       for (const process of this.#processes.values())
         if (process !== from) process.share({ type: 'addresses', worker, changes: message.changes });
@@ -43,6 +42,7 @@ export class MachineLimits {
   }
 
   #share(): void {
+    this.#sharing = undefined;
     for (const [worker, permits] of this.#budget.answers(performance.now()))
       this.#processes.get(worker)?.share({ type: 'permits', permits });
   }
