@@ -18,7 +18,7 @@ export interface EventObserver {
 /**
  * Publishes lifecycle events. They tell of things, they are not the things: while the broker is away, only a
  * bounded number is kept and what comes after is dropped and counted. They leave some at a time: in a storm of
- * connections a system call for each would be the dearest thing about them.
+ * connections, waking the broker for each would be the dearest thing about them.
  */
 export class EventPublisher {
   readonly #publisher: ConfirmedPublisher<GatewayEvent>;
@@ -74,4 +74,4 @@ export class EventPublisher {
 }
 
 const MAX_KEPT = 50_000;
-const COLLECT_MS = 20;
+const COLLECT_MS = 100;
