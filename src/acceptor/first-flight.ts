@@ -28,10 +28,12 @@ export class FirstFlight {
     socket.on('readable', this.#onReadable);
   }
 
-  /** Gives what was read back to the socket, for TLS to read. */
+  /**
+   * Gives what was read back to the socket, for TLS to read. The listener stays, as to take it off costs more than to
+   * be called once: TLS reads from the handle, and the socket has nothing to say any more.
+   */
   end(handshake: Handshake): void {
     const { socket, bytes } = handshake;
-    socket.off('readable', this.#onReadable);
     if (bytes !== null) socket.unshift(bytes);
     handshake.bytes = null;
   }
@@ -40,8 +42,9 @@ export class FirstFlight {
   readonly #onReadable = ((flight: FirstFlight) =>
     function onReadable(this: Socket): void {
       const handshake = handshakeOf(this);
+      if (handshake === undefined || handshake.phase === 'tls') return;
       const chunk: Buffer | null = this.read();
-      if (handshake !== undefined && chunk !== null) flight.#received(handshake, chunk);
+      if (chunk !== null) flight.#received(handshake, chunk);
     })(this);
 
   #received(handshake: Handshake, chunk: Buffer): void {
