@@ -23,6 +23,7 @@ import { LocalRegistry } from './registry/registry.ts';
 import { Router } from './registry/router.ts';
 import { Burst } from './util/burst.ts';
 import { collectGarbage } from './util/collect-garbage.ts';
+import { LoopDelay } from './util/loop-delay.ts';
 import { Networks } from './util/networks.ts';
 import { TimingWheel } from './util/timing-wheel.ts';
 import { tlsGroups } from './util/tls-groups.ts';
@@ -76,6 +77,7 @@ export class Gateway {
   readonly #broker: Broker;
   readonly #machine: MachineShare;
   readonly #gate: AdmissionGate<Handshake>;
+  readonly #loopDelay = new LoopDelay();
   readonly #tickets: TicketRotation;
   readonly #acceptors: AcceptorPool;
   readonly #host: EndpointHost;
@@ -120,6 +122,7 @@ export class Gateway {
       admissionSlots: () => this.#gate.slots,
       trackedAddresses: () => machine.addresses?.size ?? 0,
       connections: () => this.#registry.size,
+      loopDelays: () => this.#loopDelay.takeAll(),
       unconfirmedFrames: () => this.#broker.producer.unconfirmedFrames,
       unconfirmedBytes: () => this.#broker.producer.unconfirmedBytes,
     });
@@ -388,6 +391,7 @@ export class Gateway {
         openConnections: () => this.#alive.size,
         handshakeStarted: (kind, waitedMs) => this.#metrics.handshakeStarted(kind, waitedMs),
         notResumed: () => permits.exchange('resumed', 'full'),
+        loopDelayMs: () => this.#loopDelay.takeMean(),
         ticked: () => this.#machine.tick(this.#gate.waiting, now()),
       },
       now,

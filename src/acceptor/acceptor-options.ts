@@ -65,6 +65,8 @@ export interface AcceptorHandlers {
   refused(reason: RefusalReason, remoteAddress: string, detail?: string): void;
   /** Connections that are established and not closed. */
   openConnections(): number;
+  /** The mean delay of the event loop since the last call. */
+  loopDelayMs(): number;
   /** The line was looked through; called some times a second. */
   ticked(): void;
   /** The system could not accept a connection: EMFILE, ENFILE, ENOBUFS, … */

@@ -10,7 +10,6 @@ import type { HandshakeKind } from './client-hello.ts';
 import { identifyClient } from './client-identity.ts';
 import { FirstFlight } from './first-flight.ts';
 import { Handshake, handshakeOf, handshakeOfTls } from './handshake.ts';
-import { LoopDelay } from './loop-delay.ts';
 import { ProxyHeaderParser } from './proxy-protocol.ts';
 import { TurnPacer } from './turn-pacer.ts';
 
@@ -43,7 +42,6 @@ export class AcceptorPool {
   readonly #tls: TlsServer;
   readonly #deadlines: TimingWheel<Handshake>;
   readonly #timers: NodeJS.Timeout[];
-  readonly #loopDelay = new LoopDelay();
   readonly #pending = new Set<Handshake>();
   /** Those that have sent no ClientHello, the oldest first. */
   readonly #silent = new Set<Handshake>();
@@ -134,7 +132,6 @@ export class AcceptorPool {
     if (this.#pending.size > 0) await new Promise<void>((resolve) => this.#onNonePending.push(resolve));
     clearTimeout(giveUp);
     for (const timer of this.#timers) clearInterval(timer);
-    this.#loopDelay.stop();
   }
 
   /** Permits have come: those who wait for one may start. */
@@ -158,7 +155,7 @@ export class AcceptorPool {
 
   #tick(): void {
     const now = this.#now();
-    this.#gate.adjust(this.#loopDelay.sinceLast());
+    this.#gate.adjust(this.#handlers.loopDelayMs());
     this.#handlers.ticked();
     for (let late = this.#gate.overdue(now); late !== undefined; late = this.#gate.overdue(now))
       this.#turnAway(late.socket, late.reason);

@@ -1,23 +1,18 @@
-import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks';
-import {
-  Counter,
-  collectDefaultMetrics,
-  Gauge,
-  Histogram,
-  type MetricObjectWithValues,
-  Registry,
-} from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, type MetricObjectWithValues, Registry } from 'prom-client';
 import { REFUSAL_REASONS } from '../acceptor/acceptor-options.ts';
 import { HANDSHAKE_KINDS, type HandshakeKind } from '../acceptor/client-hello.ts';
 import type { LinkName } from '../broker/broker-link.ts';
 import { CLOSE_REASONS, type CloseReason } from '../endpoint/lifecycle.ts';
 import { type ReplyOutcome, UNDELIVERED_REASONS } from '../reply.ts';
+import type { LoopDelays } from '../util/loop-delay.ts';
+import { PatientHistogram } from './patient-histogram.ts';
 
 /**
  * Every metric of a worker: one method an event, so that the code that tells of it says what happened and this
  * file says how it is counted. The supervisor adds the workers' up.
  *
- * What happens per frame is counted in plain numbers, which a scrape copies.
+ * What happens per frame or per connection is counted in plain numbers, which a scrape copies: to find the value of
+ * some labels by their names costs microseconds.
  */
 export interface GaugeSources {
   connections(): number;
@@ -28,6 +23,8 @@ export interface GaugeSources {
   /** TLS handshakes that may be in progress at once. */
   admissionSlots(): number;
   trackedAddresses(): number;
+  /** Since it was last asked. */
+  loopDelays(): LoopDelays;
 }
 
 const SECONDS = 1 / 1_000;
@@ -42,8 +39,8 @@ export class Metrics {
     admissionWaiting: () => 0,
     admissionSlots: () => 0,
     trackedAddresses: () => 0,
+    loopDelays: () => ({ medianMs: 0, p99Ms: 0, maxMs: 0 }),
   };
-  readonly #loopDelay: IntervalHistogram = monitorEventLoopDelay({ resolution: 10 });
 
   readonly #tally = {
     framesReceived: 0,
@@ -54,31 +51,35 @@ export class Metrics {
     paused: 0,
     parked: 0,
     handshaking: 0,
+    opened: 0,
+    events: 0,
   };
 
-  readonly #opened = this.#counter(
-    'owsla_connections_opened_total',
-    'Connections whose TLS handshake completed.',
-  );
-  readonly #closed = this.#counter(
+  readonly #closed = this.#countedBy(
     'owsla_connections_closed_total',
     'Connections and attempts that ended, by reason.',
-    ['reason'],
+    CLOSE_REASONS,
+    (reason) => ({ reason }),
   );
   readonly #refused = this.#counter(
     'owsla_connections_refused_total',
     'Sockets reset before their TLS handshake, by reason.',
     ['reason'],
   );
-  readonly #handshakes = this.#counter(
+  readonly #handshakes = this.#countedBy(
     'owsla_handshakes_total',
     'TLS handshakes that ended, by result and by whether a session was resumed.',
-    ['result', 'resumed'],
+    ['full', 'resumed', ...CLOSE_REASONS],
+    (end) =>
+      end === 'full' || end === 'resumed'
+        ? { result: 'ok', resumed: String(end === 'resumed') }
+        : { result: end, resumed: 'false' },
   );
-  readonly #handshakesStarted = this.#counter(
+  readonly #handshakesStarted = this.#countedBy(
     'owsla_handshakes_started_total',
     'TLS handshakes that were started, by what the client offered: a full one, or a session to resume.',
-    ['kind'],
+    HANDSHAKE_KINDS,
+    (kind) => ({ kind }),
   );
   readonly #admissionSeconds = this.#histogram(
     'owsla_admission_wait_seconds',
@@ -110,7 +111,6 @@ export class Metrics {
     'owsla_reply_gaps_total',
     'Gaps in to_device_seq that were skipped after the gap timeout.',
   );
-  readonly #events = this.#counter('owsla_events_total', 'Lifecycle events confirmed by the broker.');
   readonly #eventsDropped = this.#counter(
     'owsla_events_dropped_total',
     'Lifecycle events dropped because too many waited for the broker.',
@@ -136,8 +136,13 @@ export class Metrics {
   /** @param worker its index, from 0 */
   constructor(worker: number) {
     collectDefaultMetrics({ register: this.#registry });
-    this.#loopDelay.enable();
     const tally = this.#tally;
+    this.#counted(
+      'owsla_connections_opened_total',
+      'Connections whose TLS handshake completed.',
+      () => tally.opened,
+    );
+    this.#counted('owsla_events_total', 'Lifecycle events confirmed by the broker.', () => tally.events);
     this.#counted('owsla_frames_received_total', 'Frames read from devices.', () => tally.framesReceived);
     this.#counted(
       'owsla_bytes_received_total',
@@ -196,10 +201,8 @@ export class Metrics {
     );
     this.#eventLoopDelay();
     // A counter that first appears with its first event hides that event from rate() and increase().
-    for (const reason of CLOSE_REASONS) this.#closed.inc({ reason }, 0);
     for (const reason of UNDELIVERED_REASONS) this.#undelivered.inc({ reason }, 0);
     for (const reason of REFUSAL_REASONS) this.#refused.inc({ reason }, 0);
-    for (const kind of HANDSHAKE_KINDS) this.#handshakesStarted.inc({ kind }, 0);
     for (const result of ['delivered', 'duplicate', 'undelivered', 'forwarded'])
       this.#replies.inc({ result }, 0);
     this.#ready.set(0);
@@ -223,22 +226,22 @@ export class Metrics {
 
   handshakeStarted(kind: HandshakeKind, waitedMs: number): void {
     this.#tally.handshaking++;
-    this.#handshakesStarted.inc({ kind });
+    this.#handshakesStarted[kind]++;
     this.#admissionSeconds.observe(waitedMs * SECONDS);
   }
 
   handshakeSucceeded(durationMs: number, resumed: boolean): void {
     this.#tally.handshaking--;
-    this.#opened.inc();
-    this.#handshakes.inc({ result: 'ok', resumed: String(resumed) });
+    this.#tally.opened++;
+    this.#handshakes[resumed ? 'resumed' : 'full']++;
     this.#handshakeSeconds.observe(durationMs * SECONDS);
   }
 
   /** @param started false when it failed before its TLS handshake began */
   handshakeFailed(reason: CloseReason, started: boolean): void {
     if (started) this.#tally.handshaking--;
-    this.#handshakes.inc({ result: reason, resumed: 'false' });
-    this.#closed.inc({ reason });
+    this.#handshakes[reason]++;
+    this.#closed[reason]++;
   }
 
   connectionRefused(reason: string): void {
@@ -246,7 +249,7 @@ export class Metrics {
   }
 
   connectionClosed(reason: CloseReason): void {
-    this.#closed.inc({ reason });
+    this.#closed[reason]++;
   }
 
   readsPaused(): void {
@@ -300,7 +303,7 @@ export class Metrics {
   // ── broker ───────────────────────────────────────────────────────────────────────────────────────────────
 
   eventPublished(): void {
-    this.#events.inc();
+    this.#tally.events++;
   }
 
   eventDropped(): void {
@@ -335,8 +338,8 @@ export class Metrics {
     return new Gauge({ name, help, labelNames, registers: [this.#registry] });
   }
 
-  #histogram(name: string, help: string): Histogram {
-    return new Histogram({ name, help, buckets: LATENCY_BUCKETS, registers: [this.#registry] });
+  #histogram(name: string, help: string): PatientHistogram {
+    return new PatientHistogram({ name, help, buckets: LATENCY_BUCKETS, registers: [this.#registry] });
   }
 
   #counted(name: string, help: string, value: () => number): void {
@@ -345,6 +348,23 @@ export class Metrics {
       this.inc(value());
     };
     new Counter({ name, help, registers: [this.#registry], collect });
+  }
+
+  /** A plain number for each key, to be counted up by whoever holds the result. */
+  #countedBy<K extends string>(
+    name: string,
+    help: string,
+    keys: readonly K[],
+    labelsOf: (key: K) => Record<string, string>,
+  ): Record<K, number> {
+    const counts = Object.fromEntries(keys.map((key) => [key, 0])) as Record<K, number>;
+    const collect = function (this: Counter) {
+      this.reset();
+      for (const key of keys) this.inc(labelsOf(key), counts[key]);
+    };
+    const labelNames = Object.keys(labelsOf(keys[0]!));
+    new Counter({ name, help, labelNames, registers: [this.#registry], collect });
+    return counts;
   }
 
   #measured(name: string, help: string, value: () => number, labels: Record<string, string> = {}): void {
@@ -356,8 +376,7 @@ export class Metrics {
 
   /** The worst worker's delay since the last scrape. */
   #eventLoopDelay(): void {
-    const delay = this.#loopDelay;
-    const NANOSECONDS = 1e-9;
+    const take = () => this.#sources.loopDelays();
     new Gauge({
       name: 'owsla_event_loop_delay_seconds',
       help: "Event-loop delay since the last scrape in seconds: the worst worker's median, 99th percentile and maximum.",
@@ -365,10 +384,10 @@ export class Metrics {
       aggregator: 'max',
       registers: [this.#registry],
       collect() {
-        this.set({ stat: 'median' }, delay.percentile(50) * NANOSECONDS);
-        this.set({ stat: 'p99' }, delay.percentile(99) * NANOSECONDS);
-        this.set({ stat: 'max' }, delay.max * NANOSECONDS);
-        delay.reset();
+        const { medianMs, p99Ms, maxMs } = take();
+        this.set({ stat: 'median' }, medianMs * SECONDS);
+        this.set({ stat: 'p99' }, p99Ms * SECONDS);
+        this.set({ stat: 'max' }, maxMs * SECONDS);
       },
     });
   }
