@@ -303,7 +303,6 @@ export class AcceptorPool {
       this.#fail(handshake, { reason: 'client_certificate', detail: identified.problem });
       return;
     }
-    handshake.socket.off('close', this.#rawClosed);
     this.#finish(handshake);
     if (handshake.kind === 'resumed' && !socket.isSessionReused()) this.#handlers.notResumed();
     const { connectionId, remoteAddress, remotePort, transport, isHealthCheck, acceptedAtMs } = handshake;
@@ -345,7 +344,7 @@ export class AcceptorPool {
     handshake.socket.destroy();
   }
 
-  /** One listener for all sockets: `this` is the socket. */
+  /** One listener for all sockets, which stays on those that get established: `this` is the socket. */
   readonly #rawClosed = ((pool: AcceptorPool) =>
     function rawClosed(this: Socket): void {
       const handshake = handshakeOf(this);

@@ -47,15 +47,20 @@ function firstMessage(bytes: Buffer): Buffer | 'not TLS' | undefined {
     parts.push(part);
     have += part.length;
     if (need === 0 && have >= MESSAGE_HEADER_BYTES) {
-      const start = Buffer.concat(parts);
+      const start = joined(parts);
       if (start[0] !== CLIENT_HELLO) return 'not TLS';
       need = MESSAGE_HEADER_BYTES + start.readUIntBE(1, 3);
       parts = [start];
     }
-    if (need > 0 && have >= need) return Buffer.concat(parts).subarray(MESSAGE_HEADER_BYTES, need);
+    if (need > 0 && have >= need) return joined(parts).subarray(MESSAGE_HEADER_BYTES, need);
     at += RECORD_HEADER_BYTES + length;
   }
   return undefined;
+}
+
+/** One record is what nearly all send; nothing is copied then. */
+function joined(parts: readonly Buffer[]): Buffer {
+  return parts.length === 1 ? parts[0]! : Buffer.concat(parts);
 }
 
 function offersSession(hello: Buffer): boolean {
