@@ -6,6 +6,7 @@ import type { Backoff } from '../util/backoff.ts';
 import { corkEachTurn } from '../util/cork-each-turn.ts';
 import { BrokerError, messageOf } from './broker-error.ts';
 import { ignoreLateFrames } from './late-frames.ts';
+import { passUnreadableHeaders } from './unreadable-headers.ts';
 
 /**
  * One AMQP connection that comes back by itself. A node has three, because a broker in a memory alarm stops
@@ -156,6 +157,7 @@ export class BrokerLink {
   async #serve(model: ChannelModel, url: string): Promise<void> {
     corkEachTurn(socketOf(model));
     ignoreLateFrames(model);
+    passUnreadableHeaders(model);
     let failure: Error | undefined;
     const ended = new Promise<void>((resolve) => {
       model.on('close', (error) => {

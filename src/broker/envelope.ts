@@ -16,6 +16,8 @@ export type ParsedReply = { ok: true; headers: ReplyHeaders } | { ok: false; pro
 export function parseReplyHeaders(headers: MessagePropertyHeaders | undefined): ParsedReply {
   const connectionId = headers?.connection_id;
   if (connectionId === undefined) {
+    if (headers?.[HEADERS_DROPPED] === true)
+      return wrong('headers were dropped: too large, or nested too deep');
     const addressed = headers?.device_id !== undefined;
     return wrong(
       addressed
@@ -73,8 +75,11 @@ export function resendableHeaders(headers: MessagePropertyHeaders | undefined): 
   const contract = Object.fromEntries(
     CONTRACT.filter((name) => name in copy).map((name) => [name, copy[name]]),
   );
-  return { ...(fits(contract) ? contract : {}), headers_dropped: true };
+  return { ...(fits(contract) ? contract : {}), [HEADERS_DROPPED]: true };
 }
+
+/** Stands for headers that could not be read, or not be sent again. */
+export const HEADERS_DROPPED = 'headers_dropped';
 
 /** Tells a forward that came back apart from others; says nothing to anyone else. */
 export const FORWARD_ID_HEADER = 'owsla_forward';

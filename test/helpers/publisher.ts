@@ -1,5 +1,6 @@
 import { type ChannelModel, type ConfirmChannel, connect, type Options } from 'amqplib';
 import { inject } from 'vitest';
+import { publishNested } from './nested-headers.ts';
 
 /** Publishes whatever a backend might, beside the traffic. */
 export class Publisher {
@@ -25,6 +26,14 @@ export class Publisher {
   reply(queue: string, connectionId: string, seq: number, body: Buffer | string): void {
     const headers = { connection_id: connectionId, to_device_seq: { '!': 'int64', value: seq } };
     this.publish(queue, body, { headers, persistent: true });
+  }
+
+  /** Publishes a reply whose `to_device_seq` is an array in an array, so many deep. */
+  async nested(queue: string, connectionId: string, depth: number, body: string): Promise<void> {
+    const channel = await this.#model.createChannel();
+    const headers = { strings: { connection_id: connectionId }, nested: 'to_device_seq', depth };
+    publishNested(channel, queue, headers, body);
+    await channel.close();
   }
 
   /** Resolves when the broker has confirmed all. */

@@ -14,6 +14,8 @@ const PARKED = 64;
 const HUGE = 20;
 const HUGE_BYTES = 6 * MEBIBYTE;
 const UNKNOWN_NODE = 'f1f1f1f1f1f1';
+/** Of tables in tables; the AMQP library's decoder reads some 4,000. */
+const DEPTHS = [60, 100, 3_000, 5_000, 20_000];
 
 it('garbage from a backend has a named fate each, and disturbs nobody', async () => {
   const fates: Record<string, number> = {};
@@ -80,6 +82,7 @@ it('garbage from a backend has a named fate each, and disturbs nobody', async ()
     send(queue, 'nobody', { connection_id: `00000000${id.slice(8)}`, to_device_seq: 0 });
     send(queue, 'feed', { connection_id: id }, 'two\nlines');
     send(queue, 'far', { connection_id: id, to_device_seq: int64(2 ** 52) });
+    for (const depth of DEPTHS) await publisher.nested(queue, id, depth, `garbage deep ${depth}`);
     for (let n = 0; n < HUGE / 2; n++) send(queue, 'huge', { connection_id: id }, 'x'.repeat(HUGE_BYTES));
   }
   for (let n = 0; n < EARLY; n++)
@@ -97,6 +100,7 @@ it('garbage from a backend has a named fate each, and disturbs nobody', async ()
     'far: reorder_overflow': 1,
     'far: stale_sequence': 1,
     'huge: bad_body': HUGE,
+    'deep: bad_headers': 2 * DEPTHS.length,
   };
   const count = (of: Record<string, number>) => Object.values(of).reduce((sum, n) => sum + n, 0);
   let most = 0;
