@@ -1,4 +1,5 @@
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -189,7 +190,8 @@ export class PrivateBroker {
   async #removeTemporary(): Promise<void> {
     if (!this.#temporary) return;
     await this.#host.discard();
-    rmSync(this.dir, { recursive: true, force: true, maxRetries: 5 });
+    // A process that was killed may still finish a write; unlike rmSync this looks again for what is there.
+    await rm(this.dir, { recursive: true, force: true, maxRetries: 5 });
   }
 }
 

@@ -211,6 +211,7 @@ async function expectEchoed(
 ): Promise<void> {
   const expected = Buffer.concat(bodies.map(frame));
   const got = await device.outputOf(expected.length);
+  await eventually('the backend tells of each', () => pikaLines(backend).length >= bodies.length);
   expect(pikaLines(backend).map(({ body }) => body)).toEqual(bodies.map((body) => body.toString('hex')));
   expect(got.equals(expected)).toBe(true);
 }
