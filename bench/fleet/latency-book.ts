@@ -23,6 +23,13 @@ const PERCENTILES = [
 export class LatencyBook {
   readonly #histograms = new Map<string, Histogram>();
 
+  /** All that these hold. */
+  static sum(books: Iterable<LatencyBook>): LatencyBook {
+    const sum = new LatencyBook();
+    for (const book of books) sum.merge(book);
+    return sum;
+  }
+
   record(name: string, ms: number): void {
     const us = Math.min(LONGEST_US, Math.max(1, Math.round(ms * 1_000)));
     this.#histogram(name).recordValue(us);

@@ -86,11 +86,8 @@ gateway had not read when their connection ended is counted as unread; everythin
     run.say('waiting for what is on its way');
     await traffic.settle();
 
-    const phases = await fleet.phases();
-    const all = new LatencyBook();
-    for (const book of phases.values()) all.merge(book);
-    for (const phase of ['quiet', ...new Set(options.fault), 'recovered'])
-      measured.latency(`rtt.${phase}`, phases.get(phase) ?? new LatencyBook(), 'rtt', gateway.name);
+    const all = LatencyBook.sum((await fleet.phases()).values());
+    await traffic.enterRoundTrips(['quiet', ...new Set(options.fault), 'recovered']);
     measured.latency('outage', all, 'recovery', gateway.name);
     const lagP99Ms = all.percentileMs('lag.send', 99);
     measured.metric('harness.cpu.busiest', '%', 100 * busiestCpuShare, 'harness');

@@ -5,6 +5,7 @@ import type { LoadBackend } from '../backend/backend.ts';
 import type { BackendOptions, LineOptions } from '../cli/common-options.ts';
 import type { Fleet } from '../fleet/fleet.ts';
 import { FleetWatch } from '../fleet/fleet-watch.ts';
+import { LatencyBook } from '../fleet/latency-book.ts';
 import { total } from '../fleet/messages.ts';
 import type { Run } from '../run.ts';
 import type { Site } from '../site.ts';
@@ -100,6 +101,15 @@ export class LineTraffic {
       allow().catch(() => {}); // A load process has ended; whoever waits for the fleet hears of it.
     };
     await allow();
+  }
+
+  /** Enters the devices' round trips, a figure for each of these phases. */
+  async enterRoundTrips(phases: readonly string[]): Promise<void> {
+    const books = await this.fleet.phases();
+    for (const phase of phases) {
+      const book = books.get(phase) ?? new LatencyBook();
+      this.#run.measured.latency(`rtt.${phase}`, book, 'rtt', this.target.name);
+    }
   }
 
   /** Sends no more; resolves when nothing is on the way, or when nothing has moved for the time of `--drain`. */

@@ -84,12 +84,9 @@ missed, not as slow.`,
       const { open } = fleet.counters;
       measured.problem(`${options.devices - open} devices were not back after ${options.timeout} s`);
     }
-    const phases = await fleet.phases();
-    const all = new LatencyBook();
-    for (const book of phases.values()) all.merge(book);
+    const all = LatencyBook.sum((await fleet.phases()).values());
     measured.latency('outage', all, 'recovery', name);
-    for (const phase of ['quiet', 'outage', 'after'])
-      measured.latency(`rtt.${phase}`, phases.get(phase) ?? new LatencyBook(), 'rtt', name);
+    await traffic.enterRoundTrips(['quiet', 'outage', 'after']);
     measured.metric('harness.cpu.busiest', '%', 100 * busiestCpuShare, 'harness');
     const lagP99Ms = all.percentileMs('lag.send', 99);
     measured.metric('harness.lag.p99', 'ms', lagP99Ms, 'harness');

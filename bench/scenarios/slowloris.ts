@@ -58,7 +58,8 @@ lost, and the target's descriptors return to what they were.`,
     run.say(`quiet for ${options.quiet} s`);
     await traffic.fleet.phase('quiet');
     await delay(options.quiet * 1_000);
-    const before = traffic.meter.read().descriptors;
+    const descriptors = () => traffic.meter.read().descriptors;
+    const before = descriptors();
 
     run.say(`${options.sockets} slow clients for ${options.flood} s`);
     await traffic.fleet.phase('flood');
@@ -73,7 +74,7 @@ lost, and the target's descriptors return to what they were.`,
       const { opened, open, ended } = slow.counts;
       run.progress.status('slow', `${open} open of ${opened}, ${ended} ended`);
       mostOpen = Math.max(mostOpen, open);
-      mostDescriptors = Math.max(mostDescriptors, traffic.meter.read().descriptors);
+      mostDescriptors = Math.max(mostDescriptors, descriptors());
     }, 500);
     const connecting = fleet.connect(newcomers, { ratePerS: options.newcomerRate });
     await Promise.all([connecting, delay(options.flood * 1_000)]);
@@ -84,12 +85,10 @@ lost, and the target's descriptors return to what they were.`,
     await traffic.fleet.phase('after');
     await fleet.quiet();
     const { established, failed, lost } = fleet.counters;
-    const handshakes = new LatencyBook();
-    for (const book of (await fleet.phases()).values()) handshakes.merge(book);
+    const handshakes = LatencyBook.sum((await fleet.phases()).values());
     await fleet.close();
     await run.end(fleet);
     const settledMs = performance.now();
-    const descriptors = () => traffic.meter.read().descriptors;
     await until(async () => descriptors() <= before, options.calm * 1_000);
 
     const enter = (name: string, value: number, unit: string) =>
@@ -106,9 +105,7 @@ lost, and the target's descriptors return to what they were.`,
     if (total(lost) > 0) measured.problem(`newcomers were cut off: ${said(lost)}`);
     if (descriptors() > before)
       measured.problem(`${descriptors() - before} descriptors were left after ${options.calm} s`);
-    const phases = await traffic.fleet.phases();
-    for (const phase of ['quiet', 'flood', 'after'])
-      measured.latency(`rtt.${phase}`, phases.get(phase) ?? new LatencyBook(), 'rtt', target.name);
+    await traffic.enterRoundTrips(['quiet', 'flood', 'after']);
     traffic.watch.end();
     await traffic.settle();
     const gone = traffic.fleet.counters.lost;

@@ -132,8 +132,7 @@ again for most of five seconds and every new device is connected or has given up
     enterStorm(run, target, inAll.open, total(inAll.failed), inAll.gaveUp, arrivals);
     if (total(inAll.failed) > 0) measured.note(`failed attempts of the storm: ${said(inAll.failed)}`);
 
-    const stormBook = new LatencyBook();
-    for (const book of (await storm.phases()).values()) stormBook.merge(book);
+    const stormBook = LatencyBook.sum((await storm.phases()).values());
     const lagP99Ms = stormBook.percentileMs('lag.connect', 99);
     const connects = { lagP99Ms, planned: atEnd.connectsPlanned, done: atEnd.connectsBegun };
     measured.metric('harness.cpu.busiest', '%', 100 * busiestCpuShare, 'harness');
@@ -144,8 +143,7 @@ again for most of five seconds and every new device is connected or has given up
     ))
       measured.problem(problem);
     measured.latency('handshake.storm', stormBook, 'handshake', target.name);
-    for (const phase of ['quiet', 'storm', 'after'])
-      measured.latency(`rtt.${phase}`, await bookOf(traffic, phase), 'rtt', target.name);
+    await traffic.enterRoundTrips(['quiet', 'storm', 'after']);
     stormWatch.end();
     await storm.close();
     await run.end(storm);
@@ -177,10 +175,6 @@ async function isSettled(storm: Fleet, arrivals: number): Promise<boolean> {
   await storm.quiet();
   const { open, gaveUp } = storm.counters;
   return open + gaveUp >= arrivals;
-}
-
-async function bookOf(traffic: LineTraffic, phase: string): Promise<LatencyBook> {
-  return (await traffic.fleet.phases()).get(phase) ?? new LatencyBook();
 }
 
 async function lags(traffic: LineTraffic): Promise<[string, number][]> {

@@ -11,7 +11,7 @@ import { PatientHistogram } from './patient-histogram.ts';
  * Every metric of a worker: one method an event, so that the code that tells of it says what happened and this
  * file says how it is counted. The supervisor adds the workers' up.
  *
- * What happens per frame or per connection is counted in plain numbers, which a scrape copies: to find the value of
+ * What happens per frame, reply or connection is counted in plain numbers, which a scrape copies: to find the value of
  * some labels by their names costs microseconds.
  */
 export interface GaugeSources {
@@ -51,7 +51,6 @@ export class Metrics {
     paused: 0,
     parked: 0,
     handshaking: 0,
-    opened: 0,
     events: 0,
   };
 
@@ -93,19 +92,17 @@ export class Metrics {
     'owsla_confirm_seconds',
     "Time from reading a frame to the broker's confirm, in seconds; one sample for each batch of confirms.",
   );
-  readonly #replies = this.#counter(
+  readonly #replies = this.#countedBy(
     'owsla_replies_total',
     'Replies taken from the broker that were settled, by result.',
-    ['result'],
+    ['delivered', 'duplicate', 'undelivered', 'forwarded'],
+    (result) => ({ result }),
   );
-  readonly #forwarded = this.#counter(
-    'owsla_replies_forwarded_total',
-    'Replies handed to the inbox of another node.',
-  );
-  readonly #undelivered = this.#counter(
+  readonly #undelivered = this.#countedBy(
     'owsla_replies_undelivered_total',
     'Replies that went to the undelivered queue, by reason.',
-    ['reason'],
+    UNDELIVERED_REASONS,
+    (reason) => ({ reason }),
   );
   readonly #gaps = this.#counter(
     'owsla_reply_gaps_total',
@@ -140,7 +137,12 @@ export class Metrics {
     this.#counted(
       'owsla_connections_opened_total',
       'Connections whose TLS handshake completed.',
-      () => tally.opened,
+      () => this.#handshakes.full + this.#handshakes.resumed,
+    );
+    this.#counted(
+      'owsla_replies_forwarded_total',
+      'Replies handed to the inbox of another node.',
+      () => this.#replies.forwarded,
     );
     this.#counted('owsla_events_total', 'Lifecycle events confirmed by the broker.', () => tally.events);
     this.#counted('owsla_frames_received_total', 'Frames read from devices.', () => tally.framesReceived);
@@ -201,10 +203,7 @@ export class Metrics {
     );
     this.#eventLoopDelay();
     // A counter that first appears with its first event hides that event from rate() and increase().
-    for (const reason of UNDELIVERED_REASONS) this.#undelivered.inc({ reason }, 0);
     for (const reason of REFUSAL_REASONS) this.#refused.inc({ reason }, 0);
-    for (const result of ['delivered', 'duplicate', 'undelivered', 'forwarded'])
-      this.#replies.inc({ result }, 0);
     this.#ready.set(0);
     for (const link of ['publish', 'consume', 'forward'] as const) {
       this.#linkUp.set({ link }, 0);
@@ -232,7 +231,6 @@ export class Metrics {
 
   handshakeSucceeded(durationMs: number, resumed: boolean): void {
     this.#tally.handshaking--;
-    this.#tally.opened++;
     this.#handshakes[resumed ? 'resumed' : 'full']++;
     this.#handshakeSeconds.observe(durationMs * SECONDS);
   }
@@ -281,14 +279,11 @@ export class Metrics {
   }
 
   replySettled(outcome: ReplyOutcome | 'forwarded'): void {
-    if (outcome === 'delivered' || outcome === 'duplicate') {
-      this.#replies.inc({ result: outcome });
-    } else if (outcome === 'forwarded') {
-      this.#replies.inc({ result: outcome });
-      this.#forwarded.inc();
+    if (outcome === 'delivered' || outcome === 'duplicate' || outcome === 'forwarded') {
+      this.#replies[outcome]++;
     } else {
-      this.#replies.inc({ result: 'undelivered' });
-      this.#undelivered.inc({ reason: outcome });
+      this.#replies.undelivered++;
+      this.#undelivered[outcome]++;
     }
   }
 

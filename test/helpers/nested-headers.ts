@@ -53,7 +53,7 @@ export function publishNested(
   for (const each of frames) connection.channels[ch]!.buffer.write(each);
 }
 
-/** From the inside out, each is a type and the length of what is in it. */
+/** From the outside in, each is a type and the length of what is in it. */
 function arrays(depth: number): Buffer {
   const levels = Array.from({ length: depth }, (_, level) =>
     Buffer.concat([Buffer.from('A'), long(5 * (depth - 1 - level))]),

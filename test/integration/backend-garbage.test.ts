@@ -14,7 +14,7 @@ const PARKED = 64;
 const HUGE = 20;
 const HUGE_BYTES = 6 * MEBIBYTE;
 const UNKNOWN_NODE = 'f1f1f1f1f1f1';
-/** Of tables in tables; the AMQP library's decoder reads some 4,000. */
+/** Of arrays in arrays; the AMQP library's decoder reads some 4,000. */
 const DEPTHS = [60, 100, 3_000, 5_000, 20_000];
 
 it('garbage from a backend has a named fate each, and disturbs nobody', async () => {
