@@ -1,4 +1,6 @@
 import { z } from 'zod';
+import { ackBody } from '../endpoint/device-ack.ts';
+import { encodingProblem } from '../endpoint/framing.ts';
 import { isNetwork } from '../util/networks.ts';
 import { areTlsGroups } from '../util/tls-groups.ts';
 import { parseDurationMs, parseSizeBytes } from './units.ts';
@@ -571,6 +573,14 @@ export const configSchema = z
     }
     if (config.restart.backoffMinMs > config.restart.backoffMaxMs) {
       wrong(['restart', 'backoffMinMs'], `at most restart.backoffMaxMs (${config.restart.backoffMaxMs})`);
+    }
+    const { framing } = config.listen;
+    const longestAck = ackBody(config.ack.template, Number.MAX_SAFE_INTEGER);
+    if (encodingProblem(framing, longestAck) !== undefined) {
+      wrong(
+        ['ack', 'template'],
+        `a text that is one frame with listen.framing ${framing}, whatever the number: it makes up to ${longestAck.length} bytes`,
+      );
     }
     const queues = ['fromDevice', 'toDevice', 'undelivered', 'deadLetter'] as const;
     for (const [index, name] of queues.entries()) {

@@ -37,8 +37,13 @@ export class DeviceAck {
   /** The frame that tells of them all; they count as told. */
   take(template: string): Reply {
     this.#told = this.#confirmed;
-    return new AckFrame(Buffer.from(template.replaceAll('{seq}', String(this.#confirmed - 1))));
+    return new AckFrame(ackBody(template, this.#confirmed - 1));
   }
+}
+
+/** The acknowledgement of all frames up to a sequence number. */
+export function ackBody(template: string, seq: number): Buffer {
+  return Buffer.from(template.replaceAll('{seq}', String(seq)));
 }
 
 /** Travels through the outbox like a reply, so that it never lands in the middle of one. Nobody waits for its fate. */

@@ -227,6 +227,12 @@ describe('a rule between keys', () => {
       { argv: ['--amqp.windowBytes=512KiB'] },
       'endpoint.maxUnconfirmedBytes = 1048576 (default): expected at most amqp.windowBytes (524288)',
     ],
+    [
+      { yaml: `listen: { framing: u8 }\nack: { template: "${'{seq} '.repeat(15)}." }` },
+      expect.stringMatching(
+        /^ack\.template = .* \(owsla\.yaml:2\): expected a text that is one frame with listen\.framing u8, whatever the number: it makes up to 256 bytes$/,
+      ),
+    ],
   ])('that is broken is reported: %j', (given, line) => {
     expect(problemsOf(given)).toEqual([line]);
   });
