@@ -1,25 +1,85 @@
-import { expect, it } from 'vitest';
+import { setTimeout as delay } from 'node:timers/promises';
+import { expect, inject, it } from 'vitest';
+import { AmqpTap } from '../helpers/amqp-tap.ts';
 import { Backend } from '../helpers/backend.ts';
 import { Device } from '../helpers/device.ts';
-import { eventually } from '../helpers/eventually.ts';
+import { eventually, within } from '../helpers/eventually.ts';
+import { Fleet } from '../helpers/fleet.ts';
 import { GatewayProcess } from '../helpers/gateway-process.ts';
+import { LineStream } from '../helpers/line-stream.ts';
 
 const acknowledging = { OWSLA_ACK_ENABLED: 'true', OWSLA_ACK_TEMPLATE: 'ok {seq}' };
 
-it('tells a device of every confirmed frame in the end, and of none twice', async () => {
-  await using gateway = await GatewayProcess.start({ env: { ...acknowledging, OWSLA_ACK_EVERY: '7' } });
+/** The numbers that a device was told, as they came. */
+const toldTo = ({ text }: Device) => text.map((line) => Number(/^ok (\d+)$/.exec(line)?.[1]));
+
+it('tells a device of no frame that the broker has not confirmed, though it has stored it', async () => {
+  await using tap = await AmqpTap.start(inject('amqpUrl'));
+  await using gateway = await GatewayProcess.start({
+    amqpUrl: tap.url,
+    env: { ...acknowledging, OWSLA_ACK_EVERY: '1', OWSLA_ACK_INTERVAL_MS: '20ms' },
+  });
   await using backend = await Backend.connect(gateway.names);
   await backend.collect();
   using device = await Device.connect(gateway.port);
+  await device.send('line 0');
+  await eventually('the first is acknowledged', () => device.text.includes('ok 0'));
 
-  const count = 100;
-  for (let i = 0; i < count; i++) await device.send(`line ${i}`);
-  await eventually('the last frame is acknowledged', () => device.text.includes(`ok ${count - 1}`));
+  tap.hold(' publish');
+  for (let n = 1; n < 10; n++) await device.send(`line ${n}`);
+  await eventually('all lines are in the queue', () => backend.lines.length === 10);
+  await delay(500); // Many times the interval.
+  expect(await gateway.metric('owsla_unconfirmed_frames')).toBe(9);
+  expect(toldTo(device)).toEqual([0]);
+  tap.release(' publish');
+  await eventually('the last is acknowledged', () => device.text.includes('ok 9'));
+});
 
-  const told = device.text.map((line) => Number(/^ok (\d+)$/.exec(line)?.[1]));
-  expect(told).toEqual([...told].sort((a, b) => a - b));
-  expect(new Set(told).size).toBe(told.length);
-  await eventually('all lines are in the queue', () => backend.lines.length === count);
+it('tells of many frames at once, of each in the end, and of none twice', async () => {
+  const [COUNT, EVERY] = [100, 7];
+  await using gateway = await GatewayProcess.start({
+    env: { ...acknowledging, OWSLA_ACK_EVERY: String(EVERY), OWSLA_ACK_INTERVAL_MS: '1h' },
+  });
+  await using backend = await Backend.connect(gateway.names);
+  await backend.collect();
+  using device = await Device.connect(gateway.port);
+  for (let n = 0; n < COUNT; n++) await device.send(`line ${n}`);
+  const told = () => toldTo(device);
+  await eventually('fewer than a batch are left', () => COUNT - 1 - (told().at(-1) ?? -1) < EVERY);
+  for (const [at, upTo] of told().entries())
+    expect(upTo - (told()[at - 1] ?? -1)).toBeGreaterThanOrEqual(EVERY);
+});
+
+it('tells of fewer than a batch when the interval has passed', async () => {
+  await using gateway = await GatewayProcess.start({
+    env: { ...acknowledging, OWSLA_ACK_EVERY: '1000', OWSLA_ACK_INTERVAL_MS: '200ms' },
+  });
+  await using backend = await Backend.connect(gateway.names);
+  await backend.collect();
+  using device = await Device.connect(gateway.port);
+  for (let n = 0; n < 3; n++) await device.send(`line ${n}`);
+  await eventually('the last is acknowledged', () => toldTo(device).at(-1) === 2);
+});
+
+it('what a device was told of survives the worker that told it', async () => {
+  const DEVICES = 200;
+  await using gateway = await GatewayProcess.start({
+    workers: 2,
+    env: { ...acknowledging, OWSLA_ACK_EVERY: '4', OWSLA_ACK_INTERVAL_MS: '50ms' },
+  });
+  await using backend = await Backend.connect(gateway.names);
+  const taken = new Set<string>();
+  await backend.consume(({ content }) => taken.add(String(content)));
+  using fleet = await Fleet.connect(gateway.port, DEVICES);
+  const streams = fleet.devices.map((device, n) => new LineStream(device, `d${n}`, { paceMs: 100 }));
+  await eventually('every device was told', () => fleet.devices.every(({ text }) => text.length >= 3));
+  for (const pid of (await gateway.workers()).values()) process.kill(pid, 'SIGKILL');
+  await Promise.all(fleet.devices.map(({ closed }) => within('close', closed)));
+  await Promise.all(streams.map((stream) => stream.stop()));
+  const promised = streams.flatMap((stream) =>
+    Array.from({ length: toldTo(stream.device).at(-1)! + 1 }, (_, n) => stream.line(n)),
+  );
+  await eventually('all that was told of', () => promised.every((line) => taken.has(line)));
 });
 
 it('does not tear replies apart, and replies keep their order', async () => {
