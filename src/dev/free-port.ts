@@ -24,6 +24,25 @@ export async function isPortFree(port: number): Promise<boolean> {
   );
 }
 
+/**
+ * Takes a port of 127.0.0.1 for this process, so that of two that find it free only one goes on to use it. On systems
+ * other than Linux it only says whether the port is free.
+ * @returns false when it is in use, or another process has claimed it
+ */
+export async function claimPort(port: number): Promise<boolean> {
+  if (process.platform === 'linux' && !(await claimName(`owsla-port-${port}`))) return false;
+  return isPortFree(port);
+}
+
+/** A name is another's as long as its process lives: that of a socket in the abstract namespace, unix(7). */
+function claimName(name: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer().unref();
+    server.once('error', () => resolve(false));
+    server.listen(`\0${name}`, () => resolve(true));
+  });
+}
+
 /** Listens, closes, and returns the port it had. */
 function listenOnce(port: number): Promise<number> {
   return new Promise((resolve, reject) => {

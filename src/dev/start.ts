@@ -7,7 +7,7 @@ import type { Config } from '../config/schema.ts';
 import { type CertificateFiles, writeCertificates } from './certificates.ts';
 import { GuardedChild } from './child.ts';
 import { lockFolder } from './folder-lock.ts';
-import { freePort, isPortFree } from './free-port.ts';
+import { claimPort, freePort } from './free-port.ts';
 import { PrivateBroker } from './private-broker.ts';
 import { ensureRabbitmq } from './rabbitmq-install.ts';
 import { becomesReady } from './readiness.ts';
@@ -100,7 +100,7 @@ class DevelopmentSetUp {
     await ensureRabbitmq(say);
     const dir = join(this.#stateDir, 'broker');
     say(`Starting a private RabbitMQ (data in ${shown(dir)}) …`);
-    const amqpPort = (await isPortFree(USUAL_AMQP_PORT)) ? USUAL_AMQP_PORT : await freePort();
+    const amqpPort = (await claimPort(USUAL_AMQP_PORT)) ? USUAL_AMQP_PORT : await freePort();
     this.#broker = await PrivateBroker.start({ dir, amqpPort }).catch((error) => {
       throw new Error(`${error.message}\nIf its data is broken, remove ${shown(dir)} and start again.`);
     });
