@@ -149,6 +149,7 @@ export class LineTraffic {
     enter('lines.lost', lines.lost, 'lower');
     enter('lines.duplicated', lines.unmarked, 'lower');
     enter('lines.republished', lines.marked);
+    if (lines.firstMarked !== undefined) measured.note(`the first republished: ${lines.firstMarked}`);
     enter('lines.misordered', lines.misordered, 'lower');
     enter('lines.unread', lines.unread);
     enter('lines.missed', this.fleet.counters.linesMissed);

@@ -43,6 +43,8 @@ export interface LedgerReport {
     readonly taken: number;
     /** Copies that say so: `republished`, or delivered again to a backend that had lost its connection. */
     readonly marked: number;
+    /** The first of them. */
+    readonly firstMarked: string | undefined;
     /** The last lines of dropped sessions: sent, and perhaps never read by the gateway. */
     readonly unread: number;
   };
@@ -85,6 +87,11 @@ class Numbers {
 
   get size(): number {
     return this.next + this.#beyond.size;
+  }
+
+  *[Symbol.iterator](): Generator<number> {
+    for (let n = 0; n < this.next; n++) yield n;
+    yield* this.#beyond;
   }
 
   /** The numbers below `end` that are missing. */
@@ -184,6 +191,7 @@ export class Ledger {
   readonly #examples = new Map<string, string[]>();
   #taken = 0;
   readonly #lineFaults = { marked: 0, unmarked: 0, misordered: 0 };
+  #firstMarked: string | undefined;
 
   /** Different lines taken. */
   get taken(): number {
@@ -230,6 +238,7 @@ export class Ledger {
     }
     if (entry.marked.has(n) || message.fields?.redelivered || n < entry.redeliverableBelow) {
       this.#lineFaults.marked++;
+      this.#firstMarked ??= `${session}: line ${n} came twice, marked`;
     } else {
       this.#lineFaults.unmarked++;
       this.#violation('copies', `${session}: line ${n} came twice, unmarked`);
@@ -267,7 +276,8 @@ export class Ledger {
 
   /** The account, when nothing is on the way any more. */
   report(tallies: Iterable<SessionTally>): LedgerReport {
-    const lines = { sent: 0, taken: this.#taken, lost: 0, unread: 0, ...this.#lineFaults };
+    const faults = { ...this.#lineFaults, firstMarked: this.#firstMarked };
+    const lines = { sent: 0, taken: this.#taken, lost: 0, unread: 0, ...faults };
     const replies = { published: 0, received: 0, lost: 0, unmarked: 0, misordered: 0, unknown: 0 };
     const known = new Set<string>();
     for (const tally of tallies) {
@@ -297,6 +307,10 @@ export class Ledger {
           this.#violation('lost replies', `${session}: reply ${n} neither came nor is it undelivered`);
         }
       }
+      // Of a dropped one nobody can tell the gateway what came.
+      for (const n of entry.undelivered)
+        if (!dropped && hasCome(tally, n))
+          this.#violation('two fates', `${session}: reply ${n} came, and is undelivered too`);
     }
     for (const session of this.#sessions.keys())
       if (!known.has(session)) this.#violation('unknown', `session ${session} is nobody's`);
@@ -322,6 +336,10 @@ export class Ledger {
     if (examples === undefined) this.#examples.set(kind, [text]);
     else if (examples.length < EXAMPLES && !examples.includes(text)) examples.push(text);
   }
+}
+
+function hasCome({ nextReply, missing }: SessionTally, n: number): boolean {
+  return n < nextReply && !missing.some(([first, last]) => n >= first && n <= last);
 }
 
 function* repliesWithoutFate(tally: SessionTally, entry: SessionEntry): Generator<number> {

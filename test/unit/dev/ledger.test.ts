@@ -60,6 +60,7 @@ describe('lines', () => {
   ])('that came twice, where %s', (_, first, second, unmarked) => {
     const report = account(1, line('d', 0, first), line('d', 0, second));
     expect(report.lines).toMatchObject({ unmarked, marked: 1 - unmarked });
+    expect(report.lines.firstMarked).toBe(unmarked ? undefined : 'd: line 0 came twice, marked');
     expect(report.violations).toHaveLength(unmarked);
   });
 
@@ -128,6 +129,11 @@ describe('replies', () => {
       replies: { unknown: 1, lost: 0 },
       violations: [],
     });
+  });
+
+  test('that came although they are undelivered have a fate too many, unless the device was dropped', () => {
+    expect(replies([0, 1], [0, 1], [1]).violations).toEqual(['d: reply 1 came, and is undelivered too']);
+    expect(replies([0, 1], [0, 1], [1], true).violations).toEqual([]);
   });
 
   test('that a backend never sent are not missed', () => {
