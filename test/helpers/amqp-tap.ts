@@ -21,7 +21,8 @@ export interface TappedPublish {
 
 /**
  * Stands between clients and their broker. It notes every basic.publish as it is on the wire, because client
- * libraries read all integer types as one and the same; and it can hold back what the broker says, or spoil an ack.
+ * libraries read all integer types as one and the same; and it can hold back what the broker says, or spoil an ack or
+ * a publish.
  */
 export class AmqpTap {
   readonly published: TappedPublish[] = [];
@@ -71,6 +72,20 @@ export class AmqpTap {
     }
   }
 
+  /**
+   * Lets the next basic.publish with this routing key name an exchange that never was. The broker answers that by
+   * closing the channel.
+   */
+  spoilNextPublish(routingKey: string): void {
+    for (const connection of this.#connections) {
+      connection.exchangeOf = (publish) => {
+        if (publish.routingKey !== routingKey) return publish.exchange;
+        for (const each of this.#connections) each.exchangeOf = named;
+        return 'no-such-exchange';
+      };
+    }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     for (const connection of this.#connections) connection.end();
     this.#server.close();
@@ -94,6 +109,8 @@ class TappedConnection {
   greeting: Buffer = Buffer.alloc(0);
   /** Gets the delivery tag of each basic.ack; what it writes there is what the broker gets. */
   onAck: (deliveryTag: Buffer) => void = () => {};
+  /** Says to which exchange a basic.publish goes. */
+  exchangeOf: (publish: PublishMethod) => string = named;
   readonly #client: Socket;
   readonly #broker: Socket;
 
@@ -105,7 +122,11 @@ class TappedConnection {
       socket.on('error', () => {});
       socket.on('close', () => this.end());
     }
-    const reader = new FrameReader(onPublish, (deliveryTag) => this.onAck(deliveryTag));
+    const reader = new FrameReader(
+      onPublish,
+      (deliveryTag) => this.onAck(deliveryTag),
+      (publish) => this.exchangeOf(publish),
+    );
     client.on('data', (chunk) => {
       if (this.greeting.length < GREETING_BYTES) this.greeting = Buffer.concat([this.greeting, chunk]);
       broker.write(reader.push(chunk));
@@ -127,6 +148,10 @@ class TappedConnection {
   }
 }
 
+type PublishMethod = Pick<TappedPublish, 'exchange' | 'routingKey' | 'mandatory'>;
+
+const named = ({ exchange }: PublishMethod) => exchange;
+
 const GREETING_BYTES = 1_024;
 const PROTOCOL_HEADER_BYTES = 8;
 const FRAME_OVERHEAD_BYTES = 8;
@@ -139,46 +164,69 @@ const BASIC_ACK = (60 << 16) | 80;
 class FrameReader {
   readonly #onPublish: (publish: TappedPublish) => void;
   readonly #onAck: (deliveryTag: Buffer) => void;
-  readonly #begun = new Map<number, Pick<TappedPublish, 'exchange' | 'routingKey' | 'mandatory'>>();
+  readonly #exchangeOf: (publish: PublishMethod) => string;
+  readonly #begun = new Map<number, PublishMethod>();
   #unread: Buffer = Buffer.alloc(0);
   #greeted = false;
 
-  constructor(onPublish: (publish: TappedPublish) => void, onAck: (deliveryTag: Buffer) => void) {
+  constructor(
+    onPublish: (publish: TappedPublish) => void,
+    onAck: (deliveryTag: Buffer) => void,
+    exchangeOf: (publish: PublishMethod) => string,
+  ) {
     this.#onPublish = onPublish;
     this.#onAck = onAck;
+    this.#exchangeOf = exchangeOf;
   }
 
   /** Returns the bytes to hand on: all frames that are whole. */
   push(chunk: Buffer): Buffer {
     const bytes = Buffer.concat([this.#unread, chunk]);
+    const handedOn: Buffer[] = [];
     let at = 0;
     if (!this.#greeted && bytes.length >= PROTOCOL_HEADER_BYTES) {
       at = PROTOCOL_HEADER_BYTES;
+      handedOn.push(bytes.subarray(0, at));
       this.#greeted = true;
     }
     while (this.#greeted && bytes.length - at >= FRAME_OVERHEAD_BYTES) {
       const end = at + bytes.readUInt32BE(at + 3) + FRAME_OVERHEAD_BYTES;
       if (bytes.length < end) break;
-      this.#frame(bytes[at]!, bytes.readUInt16BE(at + 1), bytes.subarray(at + 7, end - 1));
+      handedOn.push(this.#frame(bytes.subarray(at, end)));
       at = end;
     }
     this.#unread = bytes.subarray(at);
-    return bytes.subarray(0, at);
+    return Buffer.concat(handedOn);
   }
 
-  #frame(type: number, channel: number, payload: Buffer): void {
+  /** Returns what is to be handed on in its place. */
+  #frame(frame: Buffer): Buffer {
+    const [type, channel, payload] = [frame[0], frame.readUInt16BE(1), frame.subarray(7, -1)];
     if (type === METHOD && payload.readUInt32BE(0) === BASIC_PUBLISH) {
       const fields = new Fields(payload.subarray(6));
       const [exchange, routingKey] = [fields.shortString(), fields.shortString()];
-      this.#begun.set(channel, { exchange, routingKey, mandatory: (fields.octet() & 1) === 1 });
-    } else if (type === METHOD && payload.readUInt32BE(0) === BASIC_ACK) {
+      const publish = { exchange, routingKey, mandatory: (fields.octet() & 1) === 1 };
+      this.#begun.set(channel, publish);
+      return withExchange(frame, this.#exchangeOf(publish));
+    }
+    if (type === METHOD && payload.readUInt32BE(0) === BASIC_ACK) {
       this.#onAck(payload.subarray(4, 12));
     } else if (type === HEADER) {
       const fields = new Fields(payload.subarray(12));
       this.#onPublish({ ...this.#begun.get(channel)!, ...readProperties(fields) });
       this.#begun.delete(channel);
     }
+    return frame;
   }
+}
+
+/** A basic.publish as it is, but for the name of its exchange. */
+function withExchange(frame: Buffer, exchange: string): Buffer {
+  const [header, method, behind] = [frame.subarray(0, 7), frame.subarray(7, 13), 14 + frame[13]!];
+  const name = Buffer.from(exchange);
+  const changed = Buffer.concat([header, method, Buffer.from([name.length]), name, frame.subarray(behind)]);
+  changed.writeUInt32BE(changed.length - FRAME_OVERHEAD_BYTES, 3);
+  return changed;
 }
 
 /** The properties in the order of their flags, highest bit first. */

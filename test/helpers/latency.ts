@@ -15,8 +15,9 @@ export function expectUnaffected(during: readonly number[], before: readonly num
 
 const RATIO = 4;
 const SLACK: readonly [share: number, ms: number][] = [
-  [0.5, 250],
-  [0.95, 1_000],
+  [0.5, 100],
+  [0.95, 500],
+  [0.99, 1_000],
 ];
 
 function quantile(ascending: readonly number[], share: number): number {

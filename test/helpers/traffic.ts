@@ -174,14 +174,14 @@ export class TrafficDevice {
   send(lines = 1): void {
     const { socket } = this.#device;
     if (this.#stopped || this.current.dropped || !socket.writable || socket.writableNeedDrain) return;
-    this.#write(lines);
+    this.#write(lines, this.#options.lineBytes);
   }
 
-  #write(lines: number): void {
+  #write(lines: number, lineBytes: number | undefined): void {
     let text = '';
     for (let i = 0; i < lines; i++) {
       this.#sentAtMs.push(performance.now());
-      text += `${this.current.nextLine(this.#options.lineBytes)}\n`;
+      text += `${this.current.nextLine(lineBytes)}\n`;
     }
     this.socket.write(text);
   }
@@ -191,10 +191,10 @@ export class TrafficDevice {
   }
 
   /** Sends as many lines as the gateway reads, until `stop`. */
-  async flood(): Promise<void> {
+  async flood(lineBytes: number): Promise<void> {
     const { socket } = this.#device;
     while (!this.#stopped && socket.writable) {
-      this.#write(1);
+      this.#write(1, lineBytes);
       // Not all of a turn's time: replies have to be read too.
       await (socket.writableNeedDrain ? Promise.race([once(socket, 'drain'), this.#device.closed]) : turn());
     }

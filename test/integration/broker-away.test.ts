@@ -65,5 +65,6 @@ test('a broker that stays away: memory and processor time are bounded, and nothi
   await traffic.flows();
   const report = await traffic.settle();
   expect(report.violations).toEqual([]);
+  expect(report.replies.undelivered).toEqual({});
   expect(traffic.drops).toBe(0);
 });

@@ -48,6 +48,20 @@ test('an ack that the broker cannot place costs its channel and nothing else', a
   await expectAllIsWell(gateway, traffic);
 });
 
+test('a publish that the broker cannot route costs its channel, and no line', async () => {
+  await using tap = await AmqpTap.start(broker.url);
+  await using gateway = await GatewayProcess.start({ amqpUrl: tap.url, workers: 2 });
+  await using traffic = await Traffic.start(gateway, { amqpUrls: [broker.url] });
+  await traffic.flows();
+  tap.spoilNextPublish(gateway.names.fromDevice);
+  const lost = await gateway.logged('broker channel lost');
+  expect(lost).toMatchObject({ channel: 'producer', reason: expect.stringContaining('no-such-exchange') });
+  await traffic.flows();
+  expect(channelsLost(gateway)).toHaveLength(1);
+  expect(await gateway.metric('owsla_frames_republished_total')).toBeGreaterThan(0);
+  await expectAllIsWell(gateway, traffic);
+});
+
 test('a stranger puts a queue that differs in the place of to_device: the rest goes on, and it is named', async () => {
   await using gateway = await GatewayProcess.start({
     amqpUrl: broker.url,
@@ -91,7 +105,12 @@ test('a reply that is held for longer than the consumer_timeout costs its channe
   const set = (key: string, ms: number) => broker.ctl('eval', `application:set_env(rabbit, ${key}, ${ms}).`);
   await set('consumer_timeout', CONSUMER_TIMEOUT_MS);
   await set('channel_tick_interval', CONSUMER_TIMEOUT_MS / 4);
-  await using gateway = await GatewayProcess.start({ amqpUrl: broker.url, workers: 2 });
+  await using gateway = await GatewayProcess.start({
+    amqpUrl: broker.url,
+    workers: 2,
+    // The missing one is to be waited for, however slow the machine.
+    env: { OWSLA_REPLY_GAP_TIMEOUT_MS: '5m' },
+  });
   await using traffic = await Traffic.start(gateway, { amqpUrls: [broker.url] });
   await traffic.flows();
   // The next ones wait for it at the gateway, unacknowledged.

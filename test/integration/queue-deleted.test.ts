@@ -1,9 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import type { LedgerReport } from '../../src/dev/ledger.ts';
 import { Backend } from '../helpers/backend.ts';
-import { Device } from '../helpers/device.ts';
 import { eventually } from '../helpers/eventually.ts';
+import { Fleet } from '../helpers/fleet.ts';
 import { GatewayProcess, type LogLine } from '../helpers/gateway-process.ts';
+import { LineAudit } from '../helpers/line-audit.ts';
 import { deleteQueue, queueDepth } from '../helpers/queues.ts';
 import { Traffic } from '../helpers/traffic.ts';
 
@@ -89,18 +90,29 @@ describe('a queue that somebody deletes under load', () => {
   );
 });
 
-test('from_device, deleted in a quiet moment: nothing is lost at all', async () => {
-  await using gateway = await GatewayProcess.start({ env });
-  const { fromDevice } = gateway.names;
-  await using backend = await Backend.connect(gateway.names);
-  using device = await Device.connect(gateway.port);
-  await deleteQueue(fromDevice);
-  const lines = Array.from({ length: 200 }, (_, n) => `line ${n}`);
-  await device.write(lines.map((line) => `${line}\n`).join(''));
-  await gateway.logged(lostBecauseOf(fromDevice));
-  await eventually(
-    'nothing is unconfirmed',
-    async () => (await gateway.metric('owsla_unconfirmed_frames')) === 0,
-  );
-  expect((await backend.takeAll(fromDevice)).map(({ content }) => String(content))).toEqual(lines);
-});
+test.each(['classic', 'quorum'])(
+  'from_device, deleted in a quiet moment: no line of those that follow is lost (%s queues)',
+  async (queueType) => {
+    const [DEVICES, LINES] = [200, 5];
+    await using gateway = await GatewayProcess.start({
+      workers: 2,
+      env: { ...env, OWSLA_AMQP_QUEUE_TYPE: queueType },
+    });
+    const { fromDevice } = gateway.names;
+    await using backend = await Backend.connect(gateway.names);
+    using fleet = await Fleet.connect(gateway.port, DEVICES);
+    await deleteQueue(fromDevice);
+    const lines = Array.from({ length: LINES }, (_, n) => `line ${n}`);
+    for (const device of fleet.devices) await device.write(lines.map((line) => `${line}\n`).join(''));
+    const received = () => gateway.metric('owsla_frames_received_total');
+    await eventually('all lines are read', async () => (await received()) === DEVICES * LINES);
+    await eventually(
+      'nothing is unconfirmed',
+      async () => (await gateway.metric('owsla_unconfirmed_frames')) === 0,
+    );
+    const audit = LineAudit.of(await backend.takeAll(fromDevice));
+    expect(audit.violations).toEqual([]);
+    expect(Object.values(audit.counts)).toEqual(Array(DEVICES).fill(LINES));
+    expect(gateway.log.filter(lostBecauseOf(fromDevice)).length).toBeGreaterThan(0);
+  },
+);

@@ -59,6 +59,8 @@ test.each([8_192, 100])(
       (line) => line.unconfirmedFrames !== undefined && line.worker !== undefined,
     );
     expect(counts).toHaveLength(WORKERS);
+    const stopped = await gateway.logged('stopped with frames that the broker has not confirmed');
+    expect(stopped.unconfirmedFrames).toBe(DEVICES * LINES);
     await broker.start();
     traffic.backend.resume();
     await eventually(
