@@ -20,6 +20,7 @@ const onPath = (program: string) => async () => findOnPath(program) !== undefine
 
 const TOOLS: readonly Tool[] = [
   { name: 'openssl', isThere: onPath('openssl') },
+  { name: 'iproute2', isThere: onPath('ip') },
   { name: 'socat', isThere: onPath('socat') },
   { name: 'amqp-tools', isThere: onPath('amqp-publish') },
   { name: 'python3-pika', isThere: hasPika },

@@ -9,6 +9,8 @@ import { promisify } from 'node:util';
  * Needs Linux, iproute2 and root; where one is missing, `create` throws.
  */
 export class NetworkNamespace {
+  /** Whether this user may make one; a container can still forbid it to root. */
+  static readonly isAllowed = process.getuid?.() === 0;
   readonly name: string;
   readonly #links: NetworkLink[] = [];
 

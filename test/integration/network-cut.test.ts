@@ -12,7 +12,7 @@ const HEARTBEAT_SECONDS = 2;
 const DETECTED_WITHIN = 4;
 const LINKS = ['consume', 'forward', 'publish'];
 
-it.each(['classic', 'quorum'])(
+it.runIf(NetworkNamespace.isAllowed).each(['classic', 'quorum'])(
   'a network that swallows everything between gateway and broker is noticed by heartbeat, and nothing is lost (%s)',
   async (queueType) => {
     await using namespace = await NetworkNamespace.create();

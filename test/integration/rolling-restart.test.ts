@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { connect } from 'node:tls';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
 import { type IssuedCertificate, issueServerCertificate } from '../../src/dev/certificates.ts';
+import { Backend } from '../helpers/backend.ts';
 import { Device } from '../helpers/device.ts';
 import { GatewayProcess } from '../helpers/gateway-process.ts';
 import { Traffic } from '../helpers/traffic.ts';
@@ -63,6 +64,31 @@ test('SIGHUP replaces one worker after the other: nothing is lost, and newcomers
   expect(report.replies).toMatchObject({ lost: 0, unknown: 0 });
   expect(gateway.log.filter(({ level }) => level >= 50)).toEqual([]);
   expect(await gateway.stop()).toBe(0);
+});
+
+test('a certificate that has expired shuts out those who look at it, and a new one lets them in', async () => {
+  const renew = async (notAfter: Date) => {
+    const notBefore = new Date(notAfter.getTime() - 86_400_000);
+    const { cert, key } = await issueServerCertificate(authority(), { notBefore, notAfter });
+    writeFileSync(files.cert, cert);
+    writeFileSync(files.key, key);
+  };
+  await renew(new Date(Date.now() - 60_000));
+  await using gateway = await start();
+  expect(gateway.stderr).toContain('expired on');
+  await expect(Device.connect(gateway.port)).rejects.toMatchObject({ code: 'CERT_HAS_EXPIRED' });
+  await using backend = await Backend.connect(gateway.names);
+  await backend.echo();
+  using careless = await Device.connect(gateway.port, { rejectUnauthorized: false });
+  await careless.send('is anybody there?');
+  expect(await careless.received(1)).toEqual(['is anybody there?']);
+
+  await renew(new Date(Date.now() + 3_600_000));
+  process.kill(gateway.pid, 'SIGHUP');
+  await gateway.logged('rolling restart complete', 90_000);
+  using device = await Device.connect(gateway.port);
+  await device.send('and now?');
+  expect(await device.received(1)).toEqual(['and now?']);
 });
 
 test('what cannot be loaded is named, and the gateway goes on with what it has', async () => {
