@@ -1,3 +1,5 @@
+import { execFileSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
 import { afterEach, expect, it } from 'vitest';
 import { Device } from '../helpers/device.ts';
 import { eventually } from '../helpers/eventually.ts';
@@ -45,6 +47,33 @@ it.each([
   );
   for (let n = 0; n < 20; n++) newcomers.push(await Device.connect(gateway.port));
   expect(await refusals()).toBe(refused);
+  await traffic.flows();
+  const report = await traffic.settle();
+  expect(report.violations).toEqual([]);
+  expect(traffic.drops).toBe(0);
+});
+
+it('keeps serving when there are fewer descriptors than it was started with, and recovers', async () => {
+  await using gateway = await GatewayProcess.start({ workers: 2 });
+  await using traffic = await Traffic.start(gateway);
+  await traffic.flows();
+  const pids = [...(await gateway.workers()).values()];
+  const allow = (pid: number, descriptors: number) =>
+    execFileSync('prlimit', ['--pid', String(pid), `--nofile=${descriptors}:`]);
+  for (const pid of pids) allow(pid, readdirSync(`/proc/${pid}/fd`).length + 3);
+
+  let refused = 0;
+  for (let n = 0; n < 30; n++)
+    await Device.connect(gateway.port).then(
+      (device) => newcomers.push(device),
+      () => refused++,
+    );
+  expect(refused).toBeGreaterThan(10);
+  await traffic.flows();
+  expect(await gateway.readiness()).toMatchObject({ ready: true });
+
+  for (const pid of pids) allow(pid, 1_000);
+  for (let n = 0; n < 20; n++) newcomers.push(await Device.connect(gateway.port));
   await traffic.flows();
   const report = await traffic.settle();
   expect(report.violations).toEqual([]);
