@@ -43,6 +43,7 @@ test('a broker that stays away: memory and processor time are bounded, and nothi
   );
   await eventually('devices go on sending', () => traffic.sent > sentBefore + LINES_MEANWHILE);
   traffic.pace(500);
+  await eventually('all devices are paused', async () => (await metric('connections_paused')) === 200);
   const usedBefore = workers.map(processorTimeMs);
   await delay(MEASURED_MS); // A period to measure over, not one to wait for something.
   for (const [n, pid] of workers.entries()) {
