@@ -23,6 +23,7 @@ export class LedgerBackend {
   route: ReplyRoute;
   readonly #ledger: Ledger;
   readonly #names: Names;
+  readonly #lineQueues: readonly string[];
   readonly #urls: readonly string[];
   /** `<session> <n>` of lines whose reply is confirmed. */
   readonly #answered = new Set<string>();
@@ -43,6 +44,7 @@ export class LedgerBackend {
   constructor(
     ledger: Ledger,
     names: Names,
+    lineQueues: readonly string[],
     urls: readonly string[],
     route: ReplyRoute,
     strayUndelivered: StrayUndelivered = () => false,
@@ -50,6 +52,7 @@ export class LedgerBackend {
     this.#strayUndelivered = strayUndelivered;
     this.#ledger = ledger;
     this.#names = names;
+    this.#lineQueues = lineQueues;
     this.#urls = urls;
     this.route = route;
     this.#done = this.#run();
@@ -141,9 +144,8 @@ export class LedgerBackend {
       const consume = async () => {
         await channel.prefetch(PREFETCH);
         const gone = () => channel.emit('error', new Error('a queue was deleted'));
-        await channel.consume(this.#names.fromDevice, (line) =>
-          line ? this.#answer(channel, line) : gone(),
-        );
+        for (const queue of this.#lineQueues)
+          await channel.consume(queue, (line) => (line ? this.#answer(channel, line) : gone()));
         await channel.consume(this.#names.undelivered, (message) => {
           if (message === null) return gone();
           if (!this.#strayUndelivered(message)) this.#ledger.undelivered(message);

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { setImmediate as turn } from 'node:timers/promises';
 import { inject } from 'vitest';
+import { shardQueues } from '../../src/broker/shard.ts';
 import { Ledger, type LedgerReport, SessionAudit } from '../../src/dev/ledger.ts';
 import { ownerOf } from '../../src/registry/connection-id.ts';
 import { connectFleet, Device } from './device.ts';
@@ -16,6 +17,8 @@ export interface TrafficOptions {
   lineBytes?: number;
   /** Where the backend finds the broker, one or more. Default: the broker of the test run. */
   amqpUrls?: string[];
+  /** `amqp.shards` of the gateway. Default: 1. */
+  shards?: number;
   /** Default: `inbox`. */
   replies?: ReplyRoute;
   /** A device whose connection is dropped comes back. Default: true. */
@@ -50,9 +53,11 @@ export class Traffic {
 
   private constructor(gateway: GatewayProcess, devices: TrafficDevice[], options: TrafficOptions) {
     this.devices = devices;
-    const { amqpUrls = [inject('amqpUrl')], replies = 'inbox', strayUndelivered } = options;
+    const { amqpUrls = [inject('amqpUrl')], replies = 'inbox', shards = 1, strayUndelivered } = options;
     this.#lineEveryMs = options.lineEveryMs ?? 500;
-    this.backend = new LedgerBackend(this.ledger, gateway.names, amqpUrls, replies, strayUndelivered);
+    const { names } = gateway;
+    const queues = shardQueues(names.fromDevice, shards);
+    this.backend = new LedgerBackend(this.ledger, names, queues, amqpUrls, replies, strayUndelivered);
     let due = 0;
     let next = 0;
     this.#timer = setInterval(() => {

@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { shardQueues } from '../../src/broker/shard.ts';
 import { PrivateBroker } from '../../src/dev/private-broker.ts';
 import { AmqpTap } from '../helpers/amqp-tap.ts';
 import { eventually } from '../helpers/eventually.ts';
@@ -39,29 +40,42 @@ test.each([
   expect(traffic.drops).toBe(0);
 });
 
-test('what a broker had stored and not confirmed when it was killed comes again, and says so', async () => {
-  const STORED = 400;
-  await using tap = await AmqpTap.start(broker.url);
-  await using gateway = await GatewayProcess.start({
-    amqpUrl: tap.url,
-    workers: 2,
-    env: { OWSLA_AMQP_QUEUE_TYPE: 'quorum', OWSLA_AMQP_RECONNECT_MAX_MS: '500ms' },
-  });
-  const { fromDevice } = gateway.names;
-  await using traffic = await Traffic.start(gateway, { amqpUrls: [broker.url] });
-  await traffic.flows();
-  // A backend that had lost its own connection could not tell whose copies it gets.
-  await traffic.backend.pause();
-  tap.hold(' publish');
-  await eventually('lines are stored', async () => (await queueDepth(fromDevice, broker.url))! > STORED);
-  await broker.kill();
-  await broker.start();
-  traffic.backend.resume();
-  await eventually('ready again', async () => (await gateway.readiness()).ready, 60_000);
-  await traffic.flows();
-  const report = await traffic.settle();
-  expect(report.violations).toEqual([]);
-  expect(report.lines.marked).toBeGreaterThan(STORED / 2);
-  expect(await gateway.metric('owsla_frames_republished_total')).toBeGreaterThanOrEqual(report.lines.marked);
-  expect(traffic.drops).toBe(0);
-});
+test.each([1, 3])(
+  'what a broker had stored and not confirmed when it was killed comes again, and says so (%i shards)',
+  async (shards) => {
+    const STORED = 400;
+    await using tap = await AmqpTap.start(broker.url);
+    await using gateway = await GatewayProcess.start({
+      amqpUrl: tap.url,
+      workers: 2,
+      env: {
+        OWSLA_AMQP_QUEUE_TYPE: 'quorum',
+        OWSLA_AMQP_RECONNECT_MAX_MS: '500ms',
+        OWSLA_AMQP_SHARDS: String(shards),
+      },
+    });
+    const queues = shardQueues(gateway.names.fromDevice, shards);
+    await using traffic = await Traffic.start(gateway, { amqpUrls: [broker.url], shards });
+    await traffic.flows();
+    // A backend that had lost its own connection could not tell whose copies it gets.
+    await traffic.backend.pause();
+    tap.hold(' publish');
+    for (const queue of queues)
+      await eventually(
+        `lines are stored in ${queue}`,
+        async () => (await queueDepth(queue, broker.url))! > STORED / shards,
+      );
+    await broker.kill();
+    await broker.start();
+    traffic.backend.resume();
+    await eventually('ready again', async () => (await gateway.readiness()).ready, 60_000);
+    await traffic.flows();
+    const report = await traffic.settle();
+    expect(report.violations).toEqual([]);
+    expect(report.lines.marked).toBeGreaterThan(STORED / 2);
+    expect(await gateway.metric('owsla_frames_republished_total')).toBeGreaterThanOrEqual(
+      report.lines.marked,
+    );
+    expect(traffic.drops).toBe(0);
+  },
+);
