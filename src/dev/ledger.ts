@@ -203,6 +203,11 @@ export class Ledger {
     return this.#sessions.get(session)?.lines.size ?? 0;
   }
 
+  /** Different replies published to one session. */
+  publishedTo(session: string): number {
+    return this.#sessions.get(session)?.published.size ?? 0;
+  }
+
   isUndelivered(session: string, n: number): boolean {
     return this.#sessions.get(session)?.undelivered.has(n) ?? false;
   }

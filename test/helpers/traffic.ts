@@ -131,6 +131,7 @@ export class Traffic {
     const living = () => this.sessions.filter(({ dropped }) => !dropped);
     const allIsIn = () =>
       living().every(({ session, sent }) => this.ledger.takenOf(session) === sent) &&
+      living().every(({ session, sent }) => this.ledger.publishedTo(session) === sent) &&
       this.ledger.openReplies(living()) === 0;
     const lastIsIn = () => living().every(({ sent, nextReply }) => nextReply === sent);
     await eventually('all lines and replies have arrived', withLosses ? lastIsIn : allIsIn, 60_000).catch(
