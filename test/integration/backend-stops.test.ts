@@ -36,6 +36,7 @@ it.each(['classic', 'quorum'])(
     traffic.backend.resume();
     const report = await traffic.settle();
     expect(report.violations).toEqual([]);
+    expect(report).toMatchObject({ lines: { lost: 0, unmarked: 0, misordered: 0 }, replies: { lost: 0 } });
     expect(report.replies.undelivered).toEqual({});
     expect(report.lines.taken).toBe(traffic.sent);
     expect(await queueDepth(gateway.names.fromDevice)).toBe(0);

@@ -36,6 +36,7 @@ test.each([
   await traffic.flows();
   const report = await traffic.settle();
   expect(report.violations).toEqual([]);
+  expect(report).toMatchObject({ lines: { lost: 0, unmarked: 0, misordered: 0 }, replies: { lost: 0 } });
   expect(report.replies.undelivered).toEqual({});
   expect(traffic.drops).toBe(0);
 });

@@ -35,7 +35,7 @@ it('tells a device of no frame that the broker has not confirmed, though it has 
   await eventually('the last is acknowledged', () => device.text.includes('ok 9'));
 });
 
-it('tells of many frames at once, of each in the end, and of none twice', async () => {
+it('tells of no fewer frames than a batch has, while the interval lasts', async () => {
   const [COUNT, EVERY] = [100, 7];
   await using gateway = await GatewayProcess.start({
     env: { ...acknowledging, OWSLA_ACK_EVERY: String(EVERY), OWSLA_ACK_INTERVAL_MS: '1h' },
@@ -48,6 +48,20 @@ it('tells of many frames at once, of each in the end, and of none twice', async 
   await eventually('fewer than a batch are left', () => COUNT - 1 - (told().at(-1) ?? -1) < EVERY);
   for (const [at, upTo] of told().entries())
     expect(upTo - (told()[at - 1] ?? -1)).toBeGreaterThanOrEqual(EVERY);
+});
+
+it('tells a device of every confirmed frame in the end, and of none twice', async () => {
+  await using gateway = await GatewayProcess.start({ env: { ...acknowledging, OWSLA_ACK_EVERY: '7' } });
+  await using backend = await Backend.connect(gateway.names);
+  await backend.collect();
+  using device = await Device.connect(gateway.port);
+  const count = 100;
+  for (let n = 0; n < count; n++) await device.send(`line ${n}`);
+  await eventually('the last frame is acknowledged', () => device.text.includes(`ok ${count - 1}`));
+  const told = toldTo(device);
+  expect(told).toEqual([...told].sort((a, b) => a - b));
+  expect(new Set(told).size).toBe(told.length);
+  await eventually('all lines are in the queue', () => backend.lines.length === count);
 });
 
 it('tells of fewer than a batch when the interval has passed', async () => {

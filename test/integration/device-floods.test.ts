@@ -46,6 +46,7 @@ it.each([
   if (backendKeepsUp) expectUnaffected(during, before);
   const report = await traffic.settle();
   expect(report.violations).toEqual([]);
+  expect(report).toMatchObject({ lines: { lost: 0, unmarked: 0, misordered: 0 }, replies: { lost: 0 } });
   expect(report.replies.undelivered).toEqual({});
   expect(traffic.drops).toBe(0);
 });
