@@ -198,11 +198,6 @@ export class Ledger {
     return this.#taken;
   }
 
-  /** Different lines taken of one session. */
-  takenOf(session: string): number {
-    return this.#sessions.get(session)?.lines.size ?? 0;
-  }
-
   /** Different replies published to one session. */
   publishedTo(session: string): number {
     return this.#sessions.get(session)?.published.size ?? 0;
@@ -313,8 +308,8 @@ export class Ledger {
         }
       }
       // Of a dropped one nobody can tell the gateway what came.
-      for (const n of entry.undelivered)
-        if (!dropped && hasCome(tally, n))
+      for (const n of dropped ? [] : entry.undelivered)
+        if (hasCome(tally, n))
           this.#violation('two fates', `${session}: reply ${n} came, and is undelivered too`);
     }
     for (const session of this.#sessions.keys())

@@ -27,6 +27,13 @@ export interface TrafficOptions {
   strayUndelivered?: StrayUndelivered;
 }
 
+export interface TrafficGuest extends Disposable {
+  readonly connectionId: string;
+  /** How many lines have come that are no replies. */
+  strays(): number;
+  close(): Promise<void>;
+}
+
 const TICK_MS = 20;
 
 /**
@@ -37,6 +44,7 @@ export class Traffic {
   readonly ledger = new Ledger();
   readonly devices: TrafficDevice[];
   readonly backend: LedgerBackend;
+  readonly #gateway: GatewayProcess;
   readonly #guests: SessionAudit[] = [];
   readonly #timer: NodeJS.Timeout;
   #lineEveryMs: number;
@@ -52,6 +60,7 @@ export class Traffic {
   }
 
   private constructor(gateway: GatewayProcess, devices: TrafficDevice[], options: TrafficOptions) {
+    this.#gateway = gateway;
     this.devices = devices;
     const { amqpUrls = [inject('amqpUrl')], replies = 'inbox', shards = 1, strayUndelivered } = options;
     this.#lineEveryMs = options.lineEveryMs ?? 500;
@@ -81,6 +90,26 @@ export class Traffic {
     const audit = new SessionAudit(session);
     this.#guests.push(audit);
     return audit;
+  }
+
+  /** A device that a test keeps by itself, once it has had its first reply. Lines that begin with `stray` are counted. */
+  async connectGuest(session: string, stray: string): Promise<TrafficGuest> {
+    const audit = this.guest(session);
+    const device = await Device.connect(this.#gateway.port);
+    let strays = 0;
+    device.onLine = (line) => {
+      if (line.toString('latin1', 0, stray.length) === stray) strays++;
+      else audit.reply(line);
+    };
+    await device.send(audit.nextLine());
+    await eventually(`the first reply of ${session}`, () => audit.received === 1);
+    const connectionId = this.ledger.connectionIdOf(session)!;
+    return {
+      connectionId,
+      strays: () => strays,
+      close: () => device.close(),
+      [Symbol.dispose]: () => device[Symbol.dispose](),
+    };
   }
 
   get sent(): number {
@@ -129,8 +158,8 @@ export class Traffic {
     clearInterval(this.#timer);
     for (const device of this.devices) device.stop();
     const living = () => this.sessions.filter(({ dropped }) => !dropped);
+    // What is answered was taken.
     const allIsIn = () =>
-      living().every(({ session, sent }) => this.ledger.takenOf(session) === sent) &&
       living().every(({ session, sent }) => this.ledger.publishedTo(session) === sent) &&
       this.ledger.openReplies(living()) === 0;
     const lastIsIn = () => living().every(({ sent, nextReply }) => nextReply === sent);

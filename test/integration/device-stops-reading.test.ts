@@ -1,7 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect, it } from 'vitest';
 import { ownerOf } from '../../src/registry/connection-id.ts';
-import { Device } from '../helpers/device.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { GatewayProcess } from '../helpers/gateway-process.ts';
 import { expectUnaffected } from '../helpers/latency.ts';
@@ -32,19 +31,11 @@ it('a device that never reads is closed as slow_consumer, and holds up nobody el
   const [slow, ...others] = traffic.devices as [TrafficDevice, ...TrafficDevice[]];
 
   // What so many replies alone do to the others: here the device reads.
-  using brisk = await Device.connect(gateway.port);
-  const audit = traffic.guest('brisk');
-  let came = 0;
-  brisk.onLine = (line) => {
-    if (line.toString('latin1', 0, 6) === 'answer') came++;
-    else audit.reply(line);
-  };
-  await brisk.send(audit.nextLine());
-  await eventually('its reply', () => audit.received === 1);
+  using brisk = await traffic.connectGuest('brisk', 'answer');
   await traffic.flows();
   traffic.takeLatencies();
-  await keepReplying(traffic.ledger.connectionIdOf('brisk')!);
-  await eventually('all of them', () => came === REPLIES);
+  await keepReplying(brisk.connectionId);
+  await eventually('all of them', () => brisk.strays() === REPLIES);
   const before = traffic.takeLatencies(others);
   expect(undelivered).toEqual([]);
 
@@ -61,6 +52,7 @@ it('a device that never reads is closed as slow_consumer, and holds up nobody el
   expect(report.violations).toEqual([]);
   expect(report.replies.lost).toBe(0);
   expect(traffic.drops).toBe(1);
+  expect(await gateway.metric('owsla_connections')).toBe(others.length + 1);
 
   // The first ones went to the kernel; every other has its fate, once, and the gateway counts the same.
   const total = (name: string) => gateway.metric(`owsla_${name}`);
