@@ -86,8 +86,9 @@ gateway had not read when their connection ended is counted as unread; everythin
     run.say('waiting for what is on its way');
     await traffic.settle();
 
-    const all = LatencyBook.sum((await fleet.phases()).values());
-    await traffic.enterRoundTrips(['quiet', ...new Set(options.fault), 'recovered']);
+    const books = await fleet.phases();
+    const all = LatencyBook.sum(books.values());
+    traffic.enterRoundTrips(books, ['quiet', ...new Set(options.fault), 'recovered']);
     measured.latency('outage', all, 'recovery', gateway.name);
     const lagP99Ms = all.percentileMs('lag.send', 99);
     measured.metric('harness.cpu.busiest', '%', 100 * busiestCpuShare, 'harness');

@@ -103,9 +103,8 @@ export class LineTraffic {
     await allow();
   }
 
-  /** Enters the devices' round trips, a figure for each of these phases. */
-  async enterRoundTrips(phases: readonly string[]): Promise<void> {
-    const books = await this.fleet.phases();
+  /** Enters round trips of devices, a figure for each of these phases. */
+  enterRoundTrips(books: ReadonlyMap<string, LatencyBook>, phases: readonly string[]): void {
     for (const phase of phases) {
       const book = books.get(phase) ?? new LatencyBook();
       this.#run.measured.latency(`rtt.${phase}`, book, 'rtt', this.target.name);

@@ -84,9 +84,10 @@ missed, not as slow.`,
       const { open } = fleet.counters;
       measured.problem(`${options.devices - open} devices were not back after ${options.timeout} s`);
     }
-    const all = LatencyBook.sum((await fleet.phases()).values());
+    const books = await fleet.phases();
+    const all = LatencyBook.sum(books.values());
     measured.latency('outage', all, 'recovery', name);
-    await traffic.enterRoundTrips(['quiet', 'outage', 'after']);
+    traffic.enterRoundTrips(books, ['quiet', 'outage', 'after']);
     measured.metric('harness.cpu.busiest', '%', 100 * busiestCpuShare, 'harness');
     const lagP99Ms = all.percentileMs('lag.send', 99);
     measured.metric('harness.lag.p99', 'ms', lagP99Ms, 'harness');

@@ -105,7 +105,7 @@ lost, and the target's descriptors return to what they were.`,
     if (total(lost) > 0) measured.problem(`newcomers were cut off: ${said(lost)}`);
     if (descriptors() > before)
       measured.problem(`${descriptors() - before} descriptors were left after ${options.calm} s`);
-    await traffic.enterRoundTrips(['quiet', 'flood', 'after']);
+    traffic.enterRoundTrips(await traffic.fleet.phases(), ['quiet', 'flood', 'after']);
     traffic.watch.end();
     await traffic.settle();
     const gone = traffic.fleet.counters.lost;

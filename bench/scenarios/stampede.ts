@@ -143,7 +143,7 @@ again for most of five seconds and every new device is connected or has given up
     ))
       measured.problem(problem);
     measured.latency('handshake.storm', stormBook, 'handshake', target.name);
-    await traffic.enterRoundTrips(['quiet', 'storm', 'after']);
+    traffic.enterRoundTrips(await traffic.fleet.phases(), ['quiet', 'storm', 'after']);
     stormWatch.end();
     await storm.close();
     await run.end(storm);
