@@ -201,8 +201,8 @@ export class Gateway {
   }
 
   /**
-   * Some devices' replies have filled a consumer's prefetch for a whole tick, and hold up everybody else's. Those
-   * that hold most of them without getting on have to let go, until as many are free as are too many.
+   * Some devices' replies have filled the memory for replies and a consumer's prefetch, and hold up everybody else's.
+   * Those that hold most of them without getting on have to let go, until as many are free as are too many.
    */
   #relieve(excess: number): void {
     const stuck = [...this.#holding]
@@ -426,6 +426,7 @@ export class Gateway {
         producer: amqp,
         consumers: amqp.consumers,
         prefetch: amqp.prefetch,
+        maxHeldBytes: reply.maxHeldBytes,
         forwardGraceMs: reply.forwardGraceMs,
         roundTrip: readiness,
       },

@@ -3,11 +3,13 @@ import type { Logger } from 'pino';
 import type { NodeId } from '../registry/connection-id.ts';
 import { Backoff } from '../util/backoff.ts';
 import { BrokerLink, type LinkName, type LinkObserver, type LinkOptions } from './broker-link.ts';
-import { Consumer, type ConsumerOptions, type ConsumerSession } from './consumer.ts';
+import { Consumer, type ConsumerOptions } from './consumer.ts';
+import type { ConsumerSession } from './consumer-session.ts';
 import { Delivery, type SettledObserver } from './delivery.ts';
 import { type EventObserver, EventPublisher } from './event-publisher.ts';
 import { Forwarder } from './forwarder.ts';
 import { Producer, type ProducerLimits, type ProducerObserver } from './producer.ts';
+import { ReplyMemory } from './reply-memory.ts';
 import { RoundTrip, type RoundTripOptions } from './round-trip.ts';
 import { Topology, type TopologyNames, type TopologyOptions } from './topology.ts';
 import { UndeliveredPublisher } from './undelivered-publisher.ts';
@@ -29,6 +31,7 @@ export interface BrokerOptions {
   readonly producer: ProducerLimits;
   readonly consumers: number;
   readonly prefetch: number;
+  readonly maxHeldBytes: number;
   readonly forwardGraceMs: number;
   readonly roundTrip: RoundTripOptions;
 }
@@ -46,8 +49,6 @@ export interface ReplyHandlers {
 const REST_IDLE_MS = 2_000;
 /** Of those that the queues allow, what forwards that cannot be made leave to crashes. */
 const SPARE_DELIVERIES = 3;
-/** Share of a prefetch. */
-const CONGESTED_ABOVE = 0.75;
 
 export class Broker {
   readonly producer: Producer;
@@ -60,7 +61,6 @@ export class Broker {
   readonly #inboxOf: (owner: NodeId) => Consumer;
   readonly #links: BrokerLink[];
   readonly #adoptionMs: number;
-  readonly #prefetch: number;
 
   constructor(options: BrokerOptions, replies: ReplyHandlers, observer: BrokerObserver, log: Logger) {
     const backoff = () => new Backoff(options.reconnectMinMs, options.reconnectMaxMs);
@@ -68,11 +68,11 @@ export class Broker {
     const [publish, consume, forward] = [link('publish'), link('consume'), link('forward')];
     this.#links = [publish, consume, forward];
     this.#adoptionMs = options.topology.inboxExpiresMs;
-    this.#prefetch = options.prefetch;
 
+    const memory = new ReplyMemory(options.maxHeldBytes);
     const topology = new Topology(options.names, options.topology, log);
     this.producer = new Producer(publish, topology, options.producer, backoff(), observer, log);
-    this.#undelivered = new UndeliveredPublisher(forward, topology, backoff(), log);
+    this.#undelivered = new UndeliveredPublisher(forward, topology, memory, backoff(), log);
     const forwarding = {
       graceMs: options.forwardGraceMs,
       maxGiveBacks: Math.max(0, options.topology.deliveryLimit - SPARE_DELIVERIES),
@@ -91,7 +91,7 @@ export class Broker {
     };
     const { names, prefetch } = options;
     const consumer = (name: string, queue: string, prepare: ConsumerOptions['prepare']) =>
-      new Consumer(consume, { name, queue, prepare, prefetch, received }, backoff(), log);
+      new Consumer(consume, { name, queue, prepare, prefetch, memory, received }, backoff(), log);
     for (let i = 0; i < options.consumers; i++) {
       const prepare = (model: ChannelModel) => topology.declare(model, 'undelivered', 'toDevice');
       this.#consumers.push(consumer(`consumer-${i}`, names.toDevice, prepare));
@@ -128,15 +128,15 @@ export class Broker {
   }
 
   /**
-   * By how many replies that devices hold up the fullest consumer has been over its limit ever since the last call.
-   * Asked at a regular interval. A consumer whose prefetch is stuck takes no replies for anybody.
+   * How many replies too many devices hold of the fullest consumer, once the memory for replies is full as well. A
+   * consumer whose prefetch is stuck takes no replies for anybody.
    */
   congestion(): number {
-    const limit = this.#prefetch * CONGESTED_ABOVE;
-    let most = 0;
-    for (const consumer of this.#consumers) most = Math.max(most, consumer.takeLeastHeld());
     // While nothing can be forwarded, lanes wait for replies that other nodes cannot hand on: no device is to blame.
-    return this.forwarder.takes ? Math.max(0, most - limit) : 0;
+    if (!this.forwarder.takes) return 0;
+    let most = 0;
+    for (const consumer of this.#consumers) most = Math.max(most, consumer.excess);
+    return most;
   }
 
   /** Takes no more replies; those received are settled by whoever holds them. */

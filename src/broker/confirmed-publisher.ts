@@ -22,6 +22,11 @@ export interface PublisherOptions<T> {
    * queue without a leader refuses, and what came behind it might be taken.
    */
   queueOf?(entry: T): string;
+  /**
+   * Where a burst is not urgent: how many bytes may be sent and not confirmed. All queues of a broker node share one
+   * log and its fsync, so that everybody's messages would wait behind the burst.
+   */
+  readonly pace?: { maxBytes(): number; bytesOf(entry: T): number };
   /** Calls `channel.publish` once and returns what it returned. `queue` is what `queueOf` said. */
   send(channel: ConfirmChannel, entry: T, republished: boolean, queue?: string): boolean;
   /** Called once for each entry, when the broker has taken responsibility. */
@@ -48,6 +53,8 @@ export class ConfirmedPublisher<T> {
   #channel: ConfirmChannel | null = null;
   /** amqplib's write buffer is full; it will say `drain`, or the channel will be lost. */
   #draining = false;
+  /** Counted where there is a pace. */
+  #unconfirmedBytes = 0;
   /** Queues that have taken an entry of this channel. */
   readonly #openQueues = new Set<string>();
   /** The queue of the entry that travels alone. */
@@ -116,6 +123,7 @@ export class ConfirmedPublisher<T> {
     });
     this.#window.rewind();
     this.#draining = false;
+    this.#unconfirmedBytes = 0;
     this.#openQueues.clear();
     this.#openingQueue = undefined;
     this.#channel = channel;
@@ -132,7 +140,9 @@ export class ConfirmedPublisher<T> {
   }
 
   #pump(): void {
+    const { pace } = this.#options;
     while (this.#channel !== null && !this.#draining && !this.#link.isBlocked) {
+      if (pace !== undefined && this.#unconfirmedBytes >= pace.maxBytes()) return;
       const entry = this.#window.peekUnsent();
       if (entry === undefined) return;
       const queue = this.#options.queueOf?.(entry);
@@ -141,6 +151,7 @@ export class ConfirmedPublisher<T> {
       try {
         this.#draining = !this.#options.send(this.#channel, entry, isResend, queue);
         this.#window.sent();
+        this.#unconfirmedBytes += pace?.bytesOf(entry) ?? 0;
       } catch (error) {
         // Either the channel closed under us; then the entry is sent on the next one. Or the client cannot encode
         // the entry, now or ever: trying again would hold up all behind it. What it stands for is not acknowledged.
@@ -163,12 +174,16 @@ export class ConfirmedPublisher<T> {
 
   #acked(channel: ConfirmChannel, deliveryTag: number, multiple: boolean): void {
     if (channel !== this.#channel) return;
-    this.#window.confirm(deliveryTag, multiple, this.#options.confirmed);
+    const { pace, confirmed } = this.#options;
+    this.#window.confirm(deliveryTag, multiple, (entry) => {
+      this.#unconfirmedBytes -= pace?.bytesOf(entry) ?? 0;
+      confirmed(entry);
+    });
     if (this.#window.oldestSent === undefined) {
       if (this.#openingQueue !== undefined) this.#openQueues.add(this.#openingQueue);
       this.#openingQueue = undefined;
-      this.#pump();
     }
+    if (this.#window.hasUnsent) this.#pump();
     if (this.#window.size === 0 && this.#idleWaiters.length > 0) {
       for (const resolve of this.#idleWaiters.splice(0)) resolve();
     }

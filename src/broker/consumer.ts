@@ -1,13 +1,21 @@
 import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib';
 import type { Logger } from 'pino';
 import type { Backoff } from '../util/backoff.ts';
-import { AckTracker } from './ack-tracker.ts';
 import type { BrokerLink } from './broker-link.ts';
 import { ChannelKeeper } from './channel-keeper.ts';
+import { ConsumerSession } from './consumer-session.ts';
+import type { ReplyMemory } from './reply-memory.ts';
 
 /**
  * One consumer on a channel of its own. Comes back after a cancel, a channel close or a reconnect; what was not
  * acknowledged by then the broker delivers again.
+ *
+ * What a slow device holds, or has left behind, may not use up the prefetch that everybody's replies come through.
+ * When such deliveries have most of it for a moment, the consumer sets them aside: it cancels its subscription and
+ * subscribes anew on the same channel, where the broker counts from nothing (RabbitMQ has a prefetch for each
+ * consumer), and settles the old ones as they come. Once the memory for replies is full, devices have to let go.
+ *
+ * A delivery that is on its way at the cancel comes again: replies without a number may change places.
  */
 export interface ConsumerOptions {
   readonly name: string;
@@ -15,17 +23,34 @@ export interface ConsumerOptions {
   /** Declares the queue; runs each time a channel is opened. */
   prepare(model: ChannelModel): Promise<void>;
   readonly prefetch: number;
+  /** Of all consumers. */
+  readonly memory: ReplyMemory;
   received(message: ConsumeMessage, session: ConsumerSession): void;
 }
 
+/** Share of the prefetch. */
+const CROWDED = 0.75;
+/** For how long they must, since a burst is gone in less. */
+const CROWDED_MS = 25;
+/** How long a consumer that cannot set anything aside waits for devices to get on. */
+const STUCK_MS = 250;
+const NEVER = Number.POSITIVE_INFINITY;
+
 export class Consumer {
   readonly #options: ConsumerOptions;
+  readonly #maxCrowd: number;
   readonly #keeper: ChannelKeeper<Channel>;
   #session: ConsumerSession | null = null;
-  #consumerTag: string | undefined;
+  #subscriptions = 0;
+  #cancelled = false;
+  /** The look that is due while the consumer is crowded. */
+  #look: NodeJS.Timeout | undefined;
+  #renewal: Promise<void> | null = null;
+  #stuckSinceMs = NEVER;
 
   constructor(link: BrokerLink, options: ConsumerOptions, backoff: Backoff, log: Logger) {
     this.#options = options;
+    this.#maxCrowd = options.prefetch * CROWDED;
     this.#keeper = new ChannelKeeper<Channel>(
       link,
       {
@@ -34,7 +59,7 @@ export class Consumer {
         setUp: (channel, model) => this.#setUp(channel, model),
         lost: () => {
           this.#session = null;
-          this.#consumerTag = undefined;
+          this.#calm();
         },
       },
       backoff,
@@ -46,17 +71,19 @@ export class Consumer {
     return this.#keeper.isUp;
   }
 
-  /** The fewest deliveries held by devices since the last call; a prefetch that turns over falls low now and then. */
-  takeLeastHeld(): number {
-    return this.#session?.takeLeastHeld() ?? 0;
+  /** How many deliveries too many devices hold of a consumer that takes none for anybody else any more. */
+  get excess(): number {
+    const isStuck = performance.now() - this.#stuckSinceMs >= STUCK_MS;
+    return isStuck && this.#session !== null ? Math.max(0, this.#session.held - this.#maxCrowd) : 0;
   }
 
   /** Takes no more deliveries; those received can still be settled. */
   async cancel(): Promise<void> {
-    const channel = this.#session?.channel;
-    if (channel === undefined || this.#consumerTag === undefined) return;
+    this.#cancelled = true;
+    this.#calm();
+    await this.#renewal;
     // A channel that closes meanwhile has cancelled its consumer too.
-    await channel.cancel(this.#consumerTag).catch(() => {});
+    await this.#session?.channel.cancel(this.#consumerTag).catch(() => {});
   }
 
   /** Sends the acks that are due and closes the channel for good. */
@@ -66,91 +93,72 @@ export class Consumer {
   }
 
   async #setUp(channel: Channel, model: ChannelModel): Promise<void> {
-    const { queue, prefetch, prepare } = this.#options;
+    const { prefetch, prepare, memory } = this.#options;
     await prepare(model);
     await channel.prefetch(prefetch);
-    const session = new ConsumerSession(channel);
-    this.#session = session;
-    const { consumerTag } = await channel.consume(queue, (message) => {
+    this.#session = new ConsumerSession(channel, memory);
+    await this.#subscribe(this.#session);
+  }
+
+  /** Of the present subscription. */
+  get #consumerTag(): string {
+    return `owsla-${this.#subscriptions}`;
+  }
+
+  async #subscribe(session: ConsumerSession): Promise<void> {
+    const { queue, received } = this.#options;
+    this.#subscriptions++;
+    const onMessage = (message: ConsumeMessage | null) => {
       if (message === null) {
         this.#keeper.reset(
           `the broker cancelled the consumer of ${queue} (basic.cancel): was the queue deleted?`,
         );
         return;
       }
-      session.delivered(message.fields.deliveryTag);
-      this.#options.received(message, session);
-    });
-    this.#consumerTag = consumerTag;
-  }
-}
-
-/**
- * The deliveries of one channel. Delivery tags mean something on their own channel only, so a delivery keeps the
- * session it came in: settling one whose channel is gone does nothing, and the broker delivers it again.
- */
-export class ConsumerSession {
-  readonly channel: Channel;
-  readonly #tracker = new AckTracker();
-  /** Open deliveries that wait for the broker, not for a device. */
-  #handedOver = 0;
-  #leastHeld = 0;
-  #flushScheduled = false;
-
-  constructor(channel: Channel) {
-    this.channel = channel;
+      session.delivered(message);
+      received(message, session);
+      if (session.crowd >= this.#maxCrowd && this.#look === undefined && session === this.#session)
+        this.#lookSoon(session);
+    };
+    await session.channel.consume(queue, onMessage, { consumerTag: this.#consumerTag });
   }
 
-  takeLeastHeld(): number {
-    const least = this.#leastHeld;
-    this.#leastHeld = this.#held;
-    return least;
+  // ── when devices hold too much ───────────────────────────────────────────────────────────────────────────
+
+  #lookSoon(session: ConsumerSession): void {
+    if (this.#cancelled) return;
+    session.takeLeastCrowd();
+    this.#look = setTimeout(() => this.#crowded(session), CROWDED_MS);
   }
 
-  get #held(): number {
-    return this.#tracker.openCount - this.#handedOver;
+  #crowded(session: ConsumerSession): void {
+    this.#look = undefined;
+    const isCrowded = session.takeLeastCrowd() >= this.#maxCrowd;
+    if (!isCrowded) this.#stuckSinceMs = NEVER;
+    else if (this.#options.memory.isFull)
+      this.#stuckSinceMs = Math.min(this.#stuckSinceMs, performance.now());
+    else this.#renew(session);
+    if (session.crowd >= this.#maxCrowd) this.#lookSoon(session);
   }
 
-  delivered(deliveryTag: number): void {
-    this.#tracker.delivered(deliveryTag);
+  #calm(): void {
+    clearTimeout(this.#look);
+    this.#look = undefined;
+    this.#stuckSinceMs = NEVER;
   }
 
-  /** A delivery has left its device's hands, and is not settled yet. */
-  handedOver(): void {
-    this.#handedOver++;
-    this.#leastHeld = Math.min(this.#leastHeld, this.#held);
-  }
-
-  /** Acknowledges the delivery at the end of this turn, together with others. */
-  settled(deliveryTag: number, wasHandedOver = false): void {
-    if (wasHandedOver) this.#handedOver--;
-    this.#tracker.settled(deliveryTag);
-    this.#leastHeld = Math.min(this.#leastHeld, this.#held);
-    if (this.#flushScheduled) return;
-    this.#flushScheduled = true;
-    setImmediate(() => this.flush());
-  }
-
-  /** Returns the delivery to its queue, for any consumer to take. */
-  givenBack(deliveryTag: number, wasHandedOver: boolean): void {
-    if (wasHandedOver) this.#handedOver--;
-    this.#tracker.givenBack(deliveryTag);
-    try {
-      this.channel.nack({ fields: { deliveryTag } } as ConsumeMessage, false, true);
-    } catch {
-      // As below: the broker takes it back anyway.
-    }
-  }
-
-  flush(): void {
-    this.#flushScheduled = false;
-    if (!this.#tracker.needsFlush) return;
-    try {
-      for (const { deliveryTag, multiple } of this.#tracker.flush()) {
-        this.channel.ack({ fields: { deliveryTag } } as ConsumeMessage, multiple);
-      }
-    } catch {
-      // amqplib throws on a channel that is closed: the broker will deliver these again.
-    }
+  #renew(session: ConsumerSession): void {
+    this.#stuckSinceMs = NEVER;
+    const renewing = async () => {
+      await session.channel.cancel(this.#consumerTag);
+      session.setAside();
+      if (!this.#cancelled) await this.#subscribe(session);
+    };
+    // A channel that closes meanwhile is opened and subscribed again by its keeper.
+    this.#renewal ??= renewing()
+      .catch(() => {})
+      .finally(() => {
+        this.#renewal = null;
+      });
   }
 }

@@ -1,6 +1,6 @@
 import type { ConsumeMessage } from 'amqplib';
 import type { Reply, ReplyOutcome, UndeliveredReason } from '../reply.ts';
-import type { ConsumerSession } from './consumer.ts';
+import type { ConsumerSession, WaitsFor } from './consumer-session.ts';
 import { type ParsedReply, parseReplyHeaders } from './envelope.ts';
 
 /** Who records the fate of a reply that did not reach its device. */
@@ -26,7 +26,7 @@ export class Delivery implements Reply {
   readonly #undelivered: UndeliveredSink;
   readonly #observer: SettledObserver;
   #detached = false;
-  #handedOver = false;
+  #waitsFor: WaitsFor = 'device';
 
   constructor(
     message: ConsumeMessage,
@@ -70,16 +70,20 @@ export class Delivery implements Reply {
     }
     if (outcome === 'delivered' || outcome === 'duplicate') this.acknowledge();
     else {
-      this.handOver();
+      this.#waitFor('undelivered');
       this.#undelivered.record(this, outcome, detail);
     }
   }
 
-  /** From here on it waits for the broker alone, and no device holds it up. */
-  handOver(): void {
-    if (this.#handedOver) return;
-    this.#handedOver = true;
-    this.#session.handedOver();
+  /** It is another node's, and no device of this one holds it up. */
+  forwarding(): void {
+    this.#waitFor('forward');
+  }
+
+  #waitFor(what: WaitsFor): void {
+    if (what === this.#waitsFor) return;
+    this.#session.moved(this.message, this.#waitsFor, what);
+    this.#waitsFor = what;
   }
 
   /** Another node has it. */
@@ -95,10 +99,10 @@ export class Delivery implements Reply {
 
   /** Leaves it to whoever takes it next from its queue. */
   giveBack(): void {
-    this.#session.givenBack(this.message.fields.deliveryTag, this.#handedOver);
+    this.#session.givenBack(this.message, this.#waitsFor);
   }
 
   acknowledge(): void {
-    this.#session.settled(this.message.fields.deliveryTag, this.#handedOver);
+    this.#session.settled(this.message, this.#waitsFor);
   }
 }

@@ -99,7 +99,7 @@ export class Forwarder {
   }
 
   forward(delivery: Delivery, owner: string): void {
-    delivery.handOver();
+    delivery.forwarding();
     if (!this.takes && delivery.timesGivenBack < this.#maxGiveBacks) {
       this.#kept.push({ delivery, owner });
       this.#keptTimer ??= setTimeout(() => this.#giveBack(), GIVE_BACK_MS);

@@ -4,7 +4,7 @@ import type { Backoff } from '../util/backoff.ts';
 import { messageOf } from './broker-error.ts';
 import type { BrokerLink } from './broker-link.ts';
 import { ChannelKeeper } from './channel-keeper.ts';
-import type { ConsumerSession } from './consumer.ts';
+import type { ConsumerSession } from './consumer-session.ts';
 import type { Topology } from './topology.ts';
 
 /**
@@ -116,7 +116,7 @@ export class RoundTrip {
   /** Takes probes out of the stream of replies. */
   takes(message: ConsumeMessage, session: ConsumerSession): boolean {
     if (message.properties.type !== PROBE_TYPE) return false;
-    session.settled(message.fields.deliveryTag);
+    session.settled(message);
     this.#underWay = Math.max(0, this.#underWay - 1);
     if (this.#underWay === 0) this.#onNoneUnderWay();
     if (message.properties.messageId === String(this.#sequence)) {

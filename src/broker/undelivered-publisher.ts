@@ -5,6 +5,7 @@ import type { BrokerLink } from './broker-link.ts';
 import { ConfirmedPublisher } from './confirmed-publisher.ts';
 import type { Delivery, UndeliveredSink } from './delivery.ts';
 import { resendableHeaders, resendableProperties } from './envelope.ts';
+import type { ReplyMemory } from './reply-memory.ts';
 import type { Topology } from './topology.ts';
 
 interface Fate {
@@ -13,21 +14,28 @@ interface Fate {
   readonly detail: string | undefined;
 }
 
+/** Replies that a device has left behind come all at once, and none of them is urgent. */
+const PACE_BYTES = 65_536;
+
 /**
  * Records what could not be delivered: the message as it came, with a `reason`, into the undelivered queue. The
- * original is acknowledged after the record is confirmed. There are never more of them than the consumers'
- * prefetch allows, so nothing else bounds them.
+ * original is acknowledged after the record is confirmed. The memory for replies and the consumers' prefetch bound
+ * how many there are.
  */
 export class UndeliveredPublisher implements UndeliveredSink {
   readonly #publisher: ConfirmedPublisher<Fate>;
 
-  constructor(link: BrokerLink, topology: Topology, backoff: Backoff, log: Logger) {
+  constructor(link: BrokerLink, topology: Topology, memory: ReplyMemory, backoff: Backoff, log: Logger) {
     const queue = topology.names.undelivered;
     this.#publisher = new ConfirmedPublisher<Fate>(
       link,
       {
         name: 'undelivered',
         prepare: (model) => topology.declare(model, 'undelivered'),
+        pace: {
+          maxBytes: () => (memory.isFull ? Number.POSITIVE_INFINITY : PACE_BYTES),
+          bytesOf: ({ delivery }) => delivery.byteLength,
+        },
         send: (channel, { delivery, reason, detail }) =>
           channel.publish('', queue, delivery.message.content, {
             ...resendableProperties(delivery.message),

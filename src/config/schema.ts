@@ -343,13 +343,13 @@ const reply = z.strictObject({
   ),
   maxBytes: sizeBytes(
     1_048_576,
-    'Largest reply; a longer one goes to undelivered as bad_body. A consumer takes up to prefetch replies of any size into memory: max_message_size of the broker bounds what a backend can publish.',
+    'Largest reply; a longer one goes to undelivered as bad_body. A consumer takes up to prefetch replies of any size into memory, and more within maxHeldBytes: max_message_size of the broker bounds what a backend can publish.',
   ),
   maxParked: count(
     128,
     1,
     100_000,
-    'Early replies one connection may park; one more goes to undelivered as reorder_overflow. Keep it below three quarters of amqp.prefetch, or one connection that waits for a number can stop a consumer.',
+    'Early replies one connection may park; one more goes to undelivered as reorder_overflow.',
   ),
   maxParkedBytes: sizeBytes(1_048_576, 'Bytes of early replies one connection may park.'),
   maxAhead: count(
@@ -365,6 +365,10 @@ const reply = z.strictObject({
     'Replies of one connection that may wait for its socket; past that, a device that takes nothing for a second is closed as slow_consumer.',
   ),
   maxPendingBytes: sizeBytes(4_194_304, 'The same in bytes.'),
+  maxHeldBytes: sizeBytes(
+    67_108_864,
+    'Bytes of replies of one worker that devices may hold, parked or waiting for a socket, each counted with 1.5 KiB beyond its body. Past that, those that hold most without getting on have to let go as soon as they hold up others.',
+  ),
   writeTimeoutMs: durationMs(
     15_000,
     'A device that takes no byte of a waiting reply for this long is closed as slow_consumer.',

@@ -192,7 +192,8 @@ export class ReplyLane {
       this.#gapTimedOut(this.#resequencer, waitedMs);
       return;
     }
-    const detail = 'the device takes its replies so slowly that they hold up those of others (amqp.prefetch)';
+    const detail =
+      'the device takes its replies so slowly that they hold up those of others (reply.maxHeldBytes)';
     this.#owner.end({ reason: 'slow_consumer', detail, value: this.held });
   }
 

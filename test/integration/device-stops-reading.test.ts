@@ -36,6 +36,7 @@ it('a device that never reads is closed as slow_consumer, and holds up nobody el
   traffic.takeLatencies();
   await keepReplying(brisk.connectionId);
   await eventually('all of them', () => brisk.strays() === REPLIES);
+  await traffic.flows(others.length);
   const before = traffic.takeLatencies(others);
   expect(undelivered).toEqual([]);
 
@@ -45,6 +46,7 @@ it('a device that never reads is closed as slow_consumer, and holds up nobody el
   await keepReplying(traffic.ledger.connectionIdOf(slow.current.session)!);
   const closed = () => gateway.metric('owsla_connections_closed_total', { reason: 'slow_consumer' });
   await eventually('it is closed', async () => (await closed()) === 1);
+  await traffic.flows(others.length);
   expectUnaffected(traffic.takeLatencies(others), before);
   await eventually('a fate for the last', () => undelivered.some(({ n }) => n === REPLIES - 1));
   slow.abandon();

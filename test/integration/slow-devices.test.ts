@@ -94,19 +94,19 @@ test('a device that reads is not taken for slow, however many replies come at on
 });
 
 describe('a device that is slow within its limits', () => {
-  test('gets every reply in the end, and holds nobody up meanwhile', async () => {
+  test.each([
+    ['from the shared queue', { inbox: false, count: REPLIES }],
+    ['from its inbox, and more of them than a prefetch', { inbox: true, count: 1_000 }],
+  ])('gets every reply in the end, and holds nobody up meanwhile: %s', async (_, { inbox, count }) => {
     await using gateway = await GatewayProcess.start({ env: WIDE });
     await using backend = await Backend.connect(gateway.names);
-    await backend.consume((message) => {
-      backend.lines.push(message);
-      const { connection_id } = message.properties.headers as { connection_id: string };
-      if (String(message.content).startsWith('ping')) backend.reply(connection_id, message.content);
-    });
+    await answerPings(backend, { inbox });
     using slow = await Device.connect(gateway.port);
     using brisk = await Device.connect(gateway.port);
     const slowId = await helloFrom(slow, backend, 'slow');
+    const queue = inbox ? { queue: backend.lines[0]!.properties.replyTo } : {};
     slow.socket.pause();
-    for (let n = 0; n < REPLIES; n++) backend.reply(slowId, numbered(n), { seq: n });
+    for (let n = 0; n < count; n++) backend.reply(slowId, numbered(n), { seq: n, ...queue });
     await backend.flushed();
     await stalled(gateway);
 
@@ -119,11 +119,34 @@ describe('a device that is slow within its limits', () => {
     expect((await gateway.readiness()).ready).toBe(true);
 
     slow.socket.resume();
-    const lines = await slow.received(REPLIES);
+    const lines = await slow.received(count);
     expect(lines.map((line) => Number.parseInt(line, 10))).toEqual(
-      Array.from({ length: REPLIES }, (_, n) => n),
+      Array.from({ length: count }, (_, n) => n),
     );
     expect(backend.undelivered).toEqual([]);
+  });
+
+  test('lets go when the memory for replies is full', async () => {
+    await using gateway = await GatewayProcess.start({
+      env: { ...WIDE, OWSLA_REPLY_MAX_HELD_BYTES: '4MiB' },
+    });
+    await using backend = await Backend.connect(gateway.names);
+    await answerPings(backend, { inbox: true });
+    using slow = await Device.connect(gateway.port);
+    using brisk = await Device.connect(gateway.port);
+    const slowId = await helloFrom(slow, backend, 'slow');
+    const queue = backend.lines[0]!.properties.replyTo;
+    slow.socket.pause();
+    for (let n = 0; n < 1_000; n++) backend.reply(slowId, numbered(n), { queue });
+    await backend.flushed();
+
+    await brisk.send('ping');
+    expect(await brisk.received(1)).toEqual(['ping']);
+    const event = await backend.event('connection.closed', (e) => e.remote_port === slow.socket.localPort);
+    expect(event).toMatchObject({
+      reason: 'slow_consumer',
+      detail: expect.stringContaining('reply.maxHeldBytes'),
+    });
   });
 
   test.each([
@@ -150,12 +173,7 @@ describe('a device that is slow within its limits', () => {
   ])('does no harm: %s', async (_, { devices, inbox, bytes, env }) => {
     await using gateway = await GatewayProcess.start({ env });
     await using backend = await Backend.connect(gateway.names);
-    await backend.consume((message) => {
-      backend.lines.push(message);
-      const { headers, replyTo } = message.properties;
-      if (!String(message.content).startsWith('ping')) return;
-      backend.reply(headers!.connection_id, message.content, inbox ? { queue: replyTo } : {});
-    });
+    await answerPings(backend, { inbox });
     using brisk = await Device.connect(gateway.port);
     using slow = await Fleet.connect(gateway.port, devices);
     const ids: string[] = [];
@@ -173,6 +191,16 @@ describe('a device that is slow within its limits', () => {
     expect((await gateway.readiness()).ready).toBe(true);
   });
 });
+
+/** Keeps every line, and answers those that are pings. */
+async function answerPings(backend: Backend, { inbox }: { inbox: boolean }): Promise<void> {
+  await backend.consume((message) => {
+    backend.lines.push(message);
+    const { headers, replyTo } = message.properties;
+    if (!String(message.content).startsWith('ping')) return;
+    backend.reply(headers!.connection_id, message.content, inbox ? { queue: replyTo } : {});
+  });
+}
 
 async function helloFrom(device: Device, backend: Backend, name: string): Promise<string> {
   await device.send(`hello from ${name}`);

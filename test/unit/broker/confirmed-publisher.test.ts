@@ -51,6 +51,36 @@ describe('messages', () => {
     expect(published.size).toBe(1);
   });
 
+  test('leave at a pace where there is one: as many bytes as may be unconfirmed', async () => {
+    let maxBytes = 10;
+    const {
+      link,
+      push,
+      confirmed,
+      publisher: published,
+    } = publisher({
+      pace: { maxBytes: () => maxBytes, bytesOf: (entry) => entry.length },
+    });
+    const channel = await link.connect();
+    push('large enough', 'b', 'c', 'd');
+    expect(channel.bodies).toEqual(['large enough']);
+    channel.ack(1);
+    expect(channel.bodies).toEqual(['large enough', 'b', 'c', 'd']);
+    // What an earlier channel had under way does not count on the next.
+    push('another large one', 'f');
+    link.lose();
+    const next = await link.connect();
+    expect(next.bodies).toEqual(['b again', 'c again', 'd again', 'another large one again']);
+    next.ack(3, true);
+    expect(next.bodies).toHaveLength(4);
+    maxBytes = 100;
+    push('g');
+    expect(next.bodies.slice(4)).toEqual(['f', 'g']);
+    next.ack(6, true);
+    expect(confirmed).toHaveLength(7);
+    expect(published.size).toBe(0);
+  });
+
   test('wait while amqplib says that its buffer is full', async () => {
     const { link, push } = publisher();
     const channel = await link.connect();

@@ -17,7 +17,7 @@ class FakeDelivery {
 
   detach(): void {}
 
-  handOver(): void {}
+  forwarding(): void {}
 
   giveBack(): void {
     this.fate = 'given back';

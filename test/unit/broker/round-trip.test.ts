@@ -1,6 +1,6 @@
 import type { ConsumeMessage } from 'amqplib';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import type { ConsumerSession } from '../../../src/broker/consumer.ts';
+import type { ConsumerSession } from '../../../src/broker/consumer-session.ts';
 import { RoundTrip } from '../../../src/broker/round-trip.ts';
 import type { Topology } from '../../../src/broker/topology.ts';
 import { Backoff } from '../../../src/util/backoff.ts';
@@ -13,8 +13,8 @@ const topology = { names: { inbox: 'inbox' }, declare: async () => {} } as unkno
 class FakeSession {
   readonly settledTags: number[] = [];
 
-  settled(deliveryTag: number): void {
-    this.settledTags.push(deliveryTag);
+  settled({ fields }: ConsumeMessage): void {
+    this.settledTags.push(fields.deliveryTag);
   }
 }
 
