@@ -9,7 +9,7 @@ export class BrokerError extends Error {
   }
 }
 
-export type BrokerErrorCode = 'connect_failed' | 'channel_closed' | 'topology_mismatch';
+export type BrokerErrorCode = 'connect_failed' | 'heartbeat_timeout' | 'channel_closed' | 'topology_mismatch';
 
 export function messageOf(error: unknown): string {
   if (error instanceof AggregateError && error.message === '') return error.errors.map(messageOf).join('; ');

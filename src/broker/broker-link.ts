@@ -6,6 +6,7 @@ import type { Backoff } from '../util/backoff.ts';
 import { corkEachTurn } from '../util/cork-each-turn.ts';
 import { BrokerError, messageOf } from './broker-error.ts';
 import { ignoreLateFrames } from './late-frames.ts';
+import { Silence } from './silence.ts';
 import { passUnreadableHeaders } from './unreadable-headers.ts';
 
 /**
@@ -175,9 +176,11 @@ export class BrokerLink {
     this.#log.info({ broker: maskUrl(url) }, 'broker connected');
     this.#observer.linkConnected(this.name);
     for (const listener of this.#listeners) listener.connected?.(model);
+    const watch = destroyWhenSilent(model);
 
     await Promise.race([ended, this.#stopRequested]);
 
+    clearInterval(watch);
     this.#model = null;
     this.#blocked = false;
     this.#observer.linkLost(this.name);
@@ -188,7 +191,7 @@ export class BrokerLink {
         { broker: maskUrl(url), reason: messageOf(failure ?? 'closed') },
         'broker connection lost',
       );
-    // A heartbeat timeout only ends the stream; a dead peer's socket would linger.
+    // amqplib only ends the stream; a dead peer's socket would linger.
     destroySocket(model);
   }
 
@@ -208,6 +211,7 @@ export class BrokerLink {
 }
 
 const CLOSE_WAIT_MS = 1_000;
+const LOOKS_PER_HEARTBEAT = 8;
 
 async function closeOrderly(model: ChannelModel): Promise<void> {
   const cancel = new AbortController();
@@ -222,6 +226,27 @@ function after(ms: number, signal: AbortSignal): Promise<void> {
     const timer = setTimeout(resolve, ms);
     signal.addEventListener('abort', () => clearTimeout(timer));
   });
+}
+
+/** Ends a connection whose broker has been silent for two heartbeats, as amqplib ends one whose socket fails. */
+function destroyWhenSilent(model: ChannelModel): NodeJS.Timeout | undefined {
+  const { heartbeat } = model.connection as unknown as { heartbeat: number };
+  // Broker and URL have agreed on none.
+  if (heartbeat === 0) return undefined;
+  const socket = socketOf(model);
+  const silence = new Silence(LOOKS_PER_HEARTBEAT);
+  return setInterval(
+    () => {
+      if (silence.look(socket.bytesRead))
+        socket.destroy(
+          new BrokerError(
+            'heartbeat_timeout',
+            `nothing from the broker for two heartbeats of ${heartbeat} s`,
+          ),
+        );
+    },
+    (heartbeat * 1_000) / LOOKS_PER_HEARTBEAT,
+  );
 }
 
 /** The TCP or TLS socket under an amqplib connection; amqplib has no public name for it. */

@@ -7,9 +7,9 @@ import { GatewayProcess, type LogLine } from '../helpers/gateway-process.ts';
 import { NetworkNamespace } from '../helpers/network-namespace.ts';
 import { Traffic } from '../helpers/traffic.ts';
 
-const HEARTBEAT_SECONDS = 2;
-/** Heartbeats: the client looks once in each, and gives up at the second silent one. One more is for a slow machine. */
-const DETECTED_WITHIN = 4;
+const HEARTBEAT_SECONDS = 4;
+/** Heartbeats. What is beyond two is for a slow machine. */
+const DETECTED_WITHIN = 2.5;
 const LINKS = ['consume', 'forward', 'publish'];
 
 it.runIf(NetworkNamespace.isAllowed).each(['classic', 'quorum'])(
@@ -49,7 +49,7 @@ it.runIf(NetworkNamespace.isAllowed).each(['classic', 'quorum'])(
     const cutAtMs = performance.now();
     await allLost;
     for (const { line, atMs } of losses) {
-      expect(line.reason).toContain('Heartbeat timeout');
+      expect(line.reason).toBe(`nothing from the broker for two heartbeats of ${HEARTBEAT_SECONDS} s`);
       expect(atMs - cutAtMs).toBeLessThan(DETECTED_WITHIN * HEARTBEAT_SECONDS * 1_000);
     }
     expect(losses.map(({ line }) => line.link).sort()).toEqual([...LINKS, ...LINKS].sort());
