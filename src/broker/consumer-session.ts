@@ -10,9 +10,10 @@ export type WaitsFor = 'device' | 'undelivered' | 'forward';
  * session it came in: settling one whose channel is gone does nothing, and the broker delivers it again.
  */
 export class ConsumerSession {
-  readonly channel: Channel;
+  readonly #channel: Channel;
   readonly #memory: ReplyMemory;
   readonly #tracker = new AckTracker();
+  #subscriptions = 0;
   #lastTag = 0;
   /** The last delivery that was set aside. */
   #asideUpTo = 0;
@@ -22,8 +23,23 @@ export class ConsumerSession {
   #flushScheduled = false;
 
   constructor(channel: Channel, memory: ReplyMemory) {
-    this.channel = channel;
+    this.#channel = channel;
     this.#memory = memory;
+  }
+
+  /** Subscribes; null means that the broker has cancelled the consumer (basic.cancel). */
+  async consume(queue: string, onMessage: (message: ConsumeMessage | null) => void): Promise<void> {
+    this.#subscriptions++;
+    await this.#channel.consume(queue, onMessage, { consumerTag: this.#consumerTag });
+  }
+
+  /** Ends the subscription. Its deliveries can still be settled. */
+  async cancel(): Promise<void> {
+    await this.#channel.cancel(this.#consumerTag);
+  }
+
+  get #consumerTag(): string {
+    return `owsla-${this.#subscriptions}`;
   }
 
   /** Deliveries that devices hold, but for those that were set aside. */
@@ -79,7 +95,7 @@ export class ConsumerSession {
     this.#memory.free(message);
     this.#tracker.givenBack(message.fields.deliveryTag);
     try {
-      this.channel.nack(message, false, true);
+      this.#channel.nack(message, false, true);
     } catch {
       // As below: the broker takes it back anyway.
     }
@@ -96,7 +112,7 @@ export class ConsumerSession {
     if (!this.#tracker.needsFlush) return;
     try {
       for (const { deliveryTag, multiple } of this.#tracker.flush()) {
-        this.channel.ack({ fields: { deliveryTag } } as ConsumeMessage, multiple);
+        this.#channel.ack({ fields: { deliveryTag } } as ConsumeMessage, multiple);
       }
     } catch {
       // amqplib throws on a channel that is closed: the broker will deliver these again.

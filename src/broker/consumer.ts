@@ -41,7 +41,6 @@ export class Consumer {
   readonly #maxCrowd: number;
   readonly #keeper: ChannelKeeper<Channel>;
   #session: ConsumerSession | null = null;
-  #subscriptions = 0;
   #cancelled = false;
   /** The look that is due while the consumer is crowded. */
   #look: NodeJS.Timeout | undefined;
@@ -83,7 +82,7 @@ export class Consumer {
     this.#calm();
     await this.#renewal;
     // A channel that closes meanwhile has cancelled its consumer too.
-    await this.#session?.channel.cancel(this.#consumerTag).catch(() => {});
+    await this.#session?.cancel().catch(() => {});
   }
 
   /** Sends the acks that are due and closes the channel for good. */
@@ -100,14 +99,9 @@ export class Consumer {
     await this.#subscribe(this.#session);
   }
 
-  /** Of the present subscription. */
-  get #consumerTag(): string {
-    return `owsla-${this.#subscriptions}`;
-  }
-
   async #subscribe(session: ConsumerSession): Promise<void> {
+    if (this.#cancelled) return;
     const { queue, received } = this.#options;
-    this.#subscriptions++;
     const onMessage = (message: ConsumeMessage | null) => {
       if (message === null) {
         this.#keeper.reset(
@@ -120,7 +114,7 @@ export class Consumer {
       if (session.crowd >= this.#maxCrowd && this.#look === undefined && session === this.#session)
         this.#lookSoon(session);
     };
-    await session.channel.consume(queue, onMessage, { consumerTag: this.#consumerTag });
+    await session.consume(queue, onMessage);
   }
 
   // ── when devices hold too much ───────────────────────────────────────────────────────────────────────────
@@ -150,9 +144,9 @@ export class Consumer {
   #renew(session: ConsumerSession): void {
     this.#stuckSinceMs = NEVER;
     const renewing = async () => {
-      await session.channel.cancel(this.#consumerTag);
+      await session.cancel();
       session.setAside();
-      if (!this.#cancelled) await this.#subscribe(session);
+      await this.#subscribe(session);
     };
     // A channel that closes meanwhile is opened and subscribed again by its keeper.
     this.#renewal ??= renewing()

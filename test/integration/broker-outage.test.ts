@@ -1,5 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { freePort } from '../../src/dev/free-port.ts';
 import { PrivateBroker } from '../../src/dev/private-broker.ts';
@@ -120,9 +121,17 @@ describe('an amqps broker', () => {
     writeFileSync(key, client.key);
     await using gateway = await GatewayProcess.start({
       amqpUrl: amqps(),
-      env: { OWSLA_AMQP_CA: ca(), OWSLA_AMQP_CERT: cert, OWSLA_AMQP_KEY: key },
+      env: {
+        OWSLA_AMQP_CA: ca(),
+        OWSLA_AMQP_CERT: cert,
+        OWSLA_AMQP_KEY: key,
+        OWSLA_AMQP_HEARTBEAT_SECONDS: '1',
+      },
     });
     await expectRoundTrip(gateway);
+    // A link that carries nothing else is kept by its heartbeats.
+    await delay(5_000);
+    expect(gateway.log.filter((line) => line.msg === 'broker connection lost')).toEqual([]);
   });
 
   test('that demands a client certificate refuses a gateway without one, with a clear line', async () => {
