@@ -196,22 +196,22 @@ export class Gateway {
   #everyTick(): void {
     this.#deadlines.sweep(now());
     if (this.#churn.isOver(now())) collectGarbage();
-    const excess = this.#broker.congestion();
-    if (excess > 0) this.#relieve(excess);
+    const excessBytes = this.#broker.congestion();
+    if (excessBytes > 0) this.#relieve(excessBytes);
   }
 
   /**
    * Some devices' replies have filled the memory for replies and a consumer's prefetch, and hold up everybody else's.
-   * Those that hold most of them without getting on have to let go, until as many are free as are too many.
+   * Those that hold most without getting on have to let go, until there is room again.
    */
-  #relieve(excess: number): void {
+  #relieve(excessBytes: number): void {
     const stuck = [...this.#holding]
       .filter((lane) => lane.isStuck(WHEEL_TICK_MS))
-      .sort((a, b) => b.held - a.held);
+      .sort((a, b) => b.heldBytes - a.heldBytes);
     let freed = 0;
     for (const lane of stuck) {
-      if (freed >= excess) return;
-      freed += lane.held;
+      if (freed >= excessBytes) return;
+      freed += lane.heldBytes;
       lane.letGo();
     }
   }

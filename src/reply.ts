@@ -31,3 +31,6 @@ export interface Reply {
   /** @param detail for a person who reads the undelivered message: what was wrong, and what was expected */
   settle(outcome: ReplyOutcome, detail?: string): void;
 }
+
+/** About what a reply takes in memory beside its body: the message, its headers, its place in the queues of a device. */
+export const REPLY_OVERHEAD_BYTES = 1_536;

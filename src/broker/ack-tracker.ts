@@ -33,10 +33,6 @@ export class AckTracker {
     this.#open.delete(deliveryTag);
   }
 
-  get openCount(): number {
-    return this.#open.size;
-  }
-
   get needsFlush(): boolean {
     return this.#settled.length > 0;
   }

@@ -38,6 +38,7 @@ export interface BrokerOptions {
 
 export interface BrokerObserver extends LinkObserver, ProducerObserver, EventObserver {
   replySettled: SettledObserver['replySettled'];
+  repliesSetAside(count: number): void;
 }
 
 export interface ReplyHandlers {
@@ -61,6 +62,7 @@ export class Broker {
   readonly #inboxOf: (owner: NodeId) => Consumer;
   readonly #links: BrokerLink[];
   readonly #adoptionMs: number;
+  readonly #memory: ReplyMemory;
 
   constructor(options: BrokerOptions, replies: ReplyHandlers, observer: BrokerObserver, log: Logger) {
     const backoff = () => new Backoff(options.reconnectMinMs, options.reconnectMaxMs);
@@ -69,10 +71,10 @@ export class Broker {
     this.#links = [publish, consume, forward];
     this.#adoptionMs = options.topology.inboxExpiresMs;
 
-    const memory = new ReplyMemory(options.maxHeldBytes);
+    this.#memory = new ReplyMemory(options.maxHeldBytes);
     const topology = new Topology(options.names, options.topology, log);
     this.producer = new Producer(publish, topology, options.producer, backoff(), observer, log);
-    this.#undelivered = new UndeliveredPublisher(forward, topology, memory, backoff(), log);
+    this.#undelivered = new UndeliveredPublisher(forward, topology, this.#memory, backoff(), log);
     const forwarding = {
       graceMs: options.forwardGraceMs,
       maxGiveBacks: Math.max(0, options.topology.deliveryLimit - SPARE_DELIVERIES),
@@ -90,8 +92,14 @@ export class Broker {
       replies.received(new Delivery(message, session, this.#undelivered, settled));
     };
     const { names, prefetch } = options;
-    const consumer = (name: string, queue: string, prepare: ConsumerOptions['prepare']) =>
-      new Consumer(consume, { name, queue, prepare, prefetch, memory, received }, backoff(), log);
+    const setAside = (count: number) => observer.repliesSetAside(count);
+    const consumer = (
+      name: string,
+      queue: string,
+      prepare: ConsumerOptions['prepare'],
+      memory = this.#memory,
+    ) =>
+      new Consumer(consume, { name, queue, prepare, prefetch, memory, received, setAside }, backoff(), log);
     for (let i = 0; i < options.consumers; i++) {
       const prepare = (model: ChannelModel) => topology.declare(model, 'undelivered', 'toDevice');
       this.#consumers.push(consumer(`consumer-${i}`, names.toDevice, prepare));
@@ -101,7 +109,14 @@ export class Broker {
     );
     this.#inboxOf = (owner) => {
       const queue = options.inboxPrefix + owner;
-      return consumer(`inbox of ${owner}`, queue, (model) => topology.declareInbox(model, queue));
+      // Nobody there waits for another: what comes is undelivered.
+      const nothingAside = new ReplyMemory(0);
+      return consumer(
+        `inbox of ${owner}`,
+        queue,
+        (model) => topology.declareInbox(model, queue),
+        nothingAside,
+      );
     };
 
     const whole = () =>
@@ -128,15 +143,13 @@ export class Broker {
   }
 
   /**
-   * How many replies too many devices hold of the fullest consumer, once the memory for replies is full as well. A
-   * consumer whose prefetch is stuck takes no replies for anybody.
+   * Bytes of replies that devices have to let go of, because a consumer that they have filled can set nothing aside and
+   * takes no replies for anybody.
    */
   congestion(): number {
     // While nothing can be forwarded, lanes wait for replies that other nodes cannot hand on: no device is to blame.
     if (!this.forwarder.takes) return 0;
-    let most = 0;
-    for (const consumer of this.#consumers) most = Math.max(most, consumer.excess);
-    return most;
+    return this.#consumers.some((consumer) => consumer.isStuck) ? this.#memory.excess : 0;
   }
 
   /** Takes no more replies; those received are settled by whoever holds them. */

@@ -1,9 +1,6 @@
 import type { Channel, ConsumeMessage } from 'amqplib';
 import { AckTracker } from './ack-tracker.ts';
-import type { ReplyMemory } from './reply-memory.ts';
-
-/** What a delivery that is not settled waits for: a device, the undelivered queue, or another node's inbox. */
-export type WaitsFor = 'device' | 'undelivered' | 'forward';
+import type { ReplyMemory, WaitsFor } from './reply-memory.ts';
 
 /**
  * The deliveries of one channel. Delivery tags mean something on their own channel only, so a delivery keeps the
@@ -42,12 +39,10 @@ export class ConsumerSession {
     return `owsla-${this.#subscriptions}`;
   }
 
-  /** Deliveries that devices hold, but for those that were set aside. */
-  get held(): number {
-    return this.#waiting.device;
-  }
-
-  /** Those held and those that wait to be recorded as undelivered: what can last. Forwards end soon, or are given back. */
+  /**
+   * Deliveries that devices hold or that wait to be recorded as undelivered, but for those that were set aside.
+   * Forwards do not count: where nothing can be forwarded, taking more would only give more back.
+   */
   get crowd(): number {
     return this.#waiting.device + this.#waiting.undelivered;
   }
@@ -59,30 +54,31 @@ export class ConsumerSession {
     return least;
   }
 
-  /** Those that came so far do not count from now on. */
-  setAside(): void {
+  /** Those that came so far do not count from now on. Returns how many of the crowd that were. */
+  setAside(): number {
+    const { crowd } = this;
     this.#asideUpTo = this.#lastTag;
     Object.assign(this.#waiting, { device: 0, undelivered: 0, forward: 0 });
     this.#leastCrowd = 0;
+    return crowd;
   }
 
   delivered(message: ConsumeMessage): void {
     this.#lastTag = message.fields.deliveryTag;
     this.#tracker.delivered(this.#lastTag);
-    this.#memory.take(message);
+    this.#memory.take(message, 'device');
     this.#waiting.device++;
   }
 
   moved(message: ConsumeMessage, from: WaitsFor, to: WaitsFor): void {
-    if (message.fields.deliveryTag <= this.#asideUpTo) return;
-    this.#waiting[to]++;
+    this.#memory.take(message, to);
+    if (message.fields.deliveryTag > this.#asideUpTo) this.#waiting[to]++;
     this.#left(message, from);
   }
 
   /** Acknowledges the delivery at the end of this turn, together with others. */
   settled(message: ConsumeMessage, from: WaitsFor = 'device'): void {
     this.#left(message, from);
-    this.#memory.free(message);
     this.#tracker.settled(message.fields.deliveryTag);
     if (this.#flushScheduled) return;
     this.#flushScheduled = true;
@@ -92,7 +88,6 @@ export class ConsumerSession {
   /** Returns the delivery to its queue, for any consumer to take. */
   givenBack(message: ConsumeMessage, from: WaitsFor): void {
     this.#left(message, from);
-    this.#memory.free(message);
     this.#tracker.givenBack(message.fields.deliveryTag);
     try {
       this.#channel.nack(message, false, true);
@@ -102,6 +97,7 @@ export class ConsumerSession {
   }
 
   #left(message: ConsumeMessage, from: WaitsFor): void {
+    this.#memory.free(message, from);
     if (message.fields.deliveryTag <= this.#asideUpTo) return;
     this.#waiting[from]--;
     this.#leastCrowd = Math.min(this.#leastCrowd, this.crowd);

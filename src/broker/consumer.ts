@@ -23,9 +23,10 @@ export interface ConsumerOptions {
   /** Declares the queue; runs each time a channel is opened. */
   prepare(model: ChannelModel): Promise<void>;
   readonly prefetch: number;
-  /** Of all consumers. */
+  /** Bounds what is set aside, for all consumers that have it. */
   readonly memory: ReplyMemory;
   received(message: ConsumeMessage, session: ConsumerSession): void;
+  setAside(count: number): void;
 }
 
 /** Share of the prefetch. */
@@ -58,6 +59,7 @@ export class Consumer {
         setUp: (channel, model) => this.#setUp(channel, model),
         lost: () => {
           this.#session = null;
+          this.#renewal = null;
           this.#calm();
         },
       },
@@ -70,10 +72,9 @@ export class Consumer {
     return this.#keeper.isUp;
   }
 
-  /** How many deliveries too many devices hold of a consumer that takes none for anybody else any more. */
-  get excess(): number {
-    const isStuck = performance.now() - this.#stuckSinceMs >= STUCK_MS;
-    return isStuck && this.#session !== null ? Math.max(0, this.#session.held - this.#maxCrowd) : 0;
+  /** It can set nothing aside, and takes no replies for anybody. */
+  get isStuck(): boolean {
+    return performance.now() - this.#stuckSinceMs >= STUCK_MS;
   }
 
   /** Takes no more deliveries; those received can still be settled. */
@@ -145,14 +146,16 @@ export class Consumer {
     this.#stuckSinceMs = NEVER;
     const renewing = async () => {
       await session.cancel();
-      session.setAside();
+      this.#options.setAside(session.setAside());
       await this.#subscribe(session);
     };
+    if (this.#renewal !== null) return;
     // A channel that closes meanwhile is opened and subscribed again by its keeper.
-    this.#renewal ??= renewing()
+    const renewal = renewing()
       .catch(() => {})
       .finally(() => {
-        this.#renewal = null;
+        if (this.#renewal === renewal) this.#renewal = null;
       });
+    this.#renewal = renewal;
   }
 }

@@ -1,7 +1,8 @@
 import type { ConsumeMessage } from 'amqplib';
 import type { Reply, ReplyOutcome, UndeliveredReason } from '../reply.ts';
-import type { ConsumerSession, WaitsFor } from './consumer-session.ts';
+import type { ConsumerSession } from './consumer-session.ts';
 import { type ParsedReply, parseReplyHeaders } from './envelope.ts';
+import type { WaitsFor } from './reply-memory.ts';
 
 /** Who records the fate of a reply that did not reach its device. */
 export interface UndeliveredSink {

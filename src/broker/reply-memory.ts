@@ -1,26 +1,40 @@
 import type { ConsumeMessage } from 'amqplib';
+import { REPLY_OVERHEAD_BYTES } from '../reply.ts';
 
-/** For what a delivery takes beside its body: the message, its headers, its place in the queues of a device. */
-const OVERHEAD_BYTES = 1_536;
+/** What a delivery that is not settled waits for: a device, the undelivered queue, or another node's inbox. */
+export type WaitsFor = 'device' | 'undelivered' | 'forward';
 
-/** What the deliveries of a worker take in memory, from their basic.deliver until they are settled. */
+/** Share of the limit that devices may hold on to once they have reached it. */
+const ROOMY = 0.75;
+
+/**
+ * What the deliveries of a worker take in memory, from their basic.deliver until they are settled. Devices may hold up
+ * to the limit, and as much may wait for the broker: neither takes the other's place.
+ */
 export class ReplyMemory {
   readonly #maxBytes: number;
-  #bytes = 0;
+  readonly #bytes = { device: 0, undelivered: 0, forward: 0 };
 
   constructor(maxBytes: number) {
     this.#maxBytes = maxBytes;
   }
 
   get isFull(): boolean {
-    return this.#bytes >= this.#maxBytes;
+    const { device, undelivered, forward } = this.#bytes;
+    return device >= this.#maxBytes || undelivered + forward >= this.#maxBytes;
   }
 
-  take(message: ConsumeMessage): void {
-    this.#bytes += message.content.length + OVERHEAD_BYTES;
+  /** Bytes that devices have to let go of for there to be room again. */
+  get excess(): number {
+    const { device } = this.#bytes;
+    return device < this.#maxBytes ? 0 : device - ROOMY * this.#maxBytes;
   }
 
-  free(message: ConsumeMessage): void {
-    this.#bytes -= message.content.length + OVERHEAD_BYTES;
+  take(message: ConsumeMessage, waitsFor: WaitsFor): void {
+    this.#bytes[waitsFor] += message.content.length + REPLY_OVERHEAD_BYTES;
+  }
+
+  free(message: ConsumeMessage, waitsFor: WaitsFor): void {
+    this.#bytes[waitsFor] -= message.content.length + REPLY_OVERHEAD_BYTES;
   }
 }

@@ -24,6 +24,7 @@ const PACE_BYTES = 65_536;
  */
 export class UndeliveredPublisher implements UndeliveredSink {
   readonly #publisher: ConfirmedPublisher<Fate>;
+  #isUrgent = false;
 
   constructor(link: BrokerLink, topology: Topology, memory: ReplyMemory, backoff: Backoff, log: Logger) {
     const queue = topology.names.undelivered;
@@ -33,7 +34,7 @@ export class UndeliveredPublisher implements UndeliveredSink {
         name: 'undelivered',
         prepare: (model) => topology.declare(model, 'undelivered'),
         pace: {
-          maxBytes: () => (memory.isFull ? Number.POSITIVE_INFINITY : PACE_BYTES),
+          maxBytes: () => (this.#isUrgent || memory.isFull ? Number.POSITIVE_INFINITY : PACE_BYTES),
           bytesOf: ({ delivery }) => delivery.byteLength,
         },
         send: (channel, { delivery, reason, detail }) =>
@@ -61,7 +62,9 @@ export class UndeliveredPublisher implements UndeliveredSink {
     this.#publisher.push({ delivery, reason, detail });
   }
 
+  /** Resolves when all are recorded; from here on without a pace. */
   idle(): Promise<void> {
+    this.#isUrgent = true;
     return this.#publisher.idle();
   }
 

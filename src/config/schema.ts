@@ -367,7 +367,7 @@ const reply = z.strictObject({
   maxPendingBytes: sizeBytes(4_194_304, 'The same in bytes.'),
   maxHeldBytes: sizeBytes(
     67_108_864,
-    'Bytes of replies of one worker that devices may hold, parked or waiting for a socket, each counted with 1.5 KiB beyond its body. Past that, those that hold most without getting on have to let go as soon as they hold up others.',
+    'Bytes of replies of one worker that devices may hold, parked or waiting for a socket, each counted with 1.5 KiB beyond its body; as much again may wait for the broker. Past that, those that hold most without getting on have to let go as soon as they hold up others.',
   ),
   writeTimeoutMs: durationMs(
     15_000,
@@ -476,7 +476,12 @@ const amqp = z.strictObject({
     "Bytes of device frames of one worker that may await the broker's confirm.",
   ),
   consumers: count(8, 1, 256, 'Consumer channels on the shared reply queue.'),
-  prefetch: count(256, 1, 65_535, 'Unacknowledged replies per consumer channel.'),
+  prefetch: count(
+    256,
+    1,
+    65_535,
+    'Unacknowledged replies per consumer. What slow devices hold of them is set aside and does not count (reply.maxHeldBytes).',
+  ),
 });
 
 const shutdown = z.strictObject({

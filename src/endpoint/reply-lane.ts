@@ -1,4 +1,4 @@
-import type { Reply } from '../reply.ts';
+import { REPLY_OVERHEAD_BYTES, type Reply } from '../reply.ts';
 import { type AckLimits, DeviceAck } from './device-ack.ts';
 import { encodingProblem, type FramingName } from './framing.ts';
 import type { CloseReason, Ending } from './lifecycle.ts';
@@ -178,6 +178,12 @@ export class ReplyLane {
   /** Replies of this connection that are not settled. */
   get held(): number {
     return this.#outbox.count + this.#parkedReported;
+  }
+
+  /** What they take in memory. */
+  get heldBytes(): number {
+    const parkedBytes = this.#resequencer?.parkedBytes ?? 0;
+    return this.#outbox.bytes + parkedBytes + this.held * REPLY_OVERHEAD_BYTES;
   }
 
   /** It has held replies for that long without getting on with any. */

@@ -108,6 +108,10 @@ export class Metrics {
     'owsla_reply_gaps_total',
     'Gaps in to_device_seq that were skipped after the gap timeout.',
   );
+  readonly #setAside = this.#counter(
+    'owsla_replies_set_aside_total',
+    "Replies that waited for a slow device or to be recorded, and were set aside so that others' could come.",
+  );
   readonly #eventsDropped = this.#counter(
     'owsla_events_dropped_total',
     'Lifecycle events dropped because too many waited for the broker.',
@@ -293,6 +297,10 @@ export class Metrics {
 
   gapSkipped(): void {
     this.#gaps.inc();
+  }
+
+  repliesSetAside(count: number): void {
+    this.#setAside.inc(count);
   }
 
   // ── broker ───────────────────────────────────────────────────────────────────────────────────────────────

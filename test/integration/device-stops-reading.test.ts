@@ -28,6 +28,7 @@ it('a device that never reads is closed as slow_consumer, and holds up nobody el
       if (n % 20 === 0) await Promise.all([publisher.flushed(), delay(PAUSE_MS)]);
     }
   };
+  const setAside = () => gateway.metric('owsla_replies_set_aside_total');
   const [slow, ...others] = traffic.devices as [TrafficDevice, ...TrafficDevice[]];
 
   // What so many replies alone do to the others: here the device reads.
@@ -38,12 +39,14 @@ it('a device that never reads is closed as slow_consumer, and holds up nobody el
   await eventually('all of them', () => brisk.strays() === REPLIES);
   await traffic.flows(others.length);
   const before = traffic.takeLatencies(others);
+  expect(await setAside()).toBe(0);
   expect(undelivered).toEqual([]);
 
   await traffic.flows();
   slow.stall();
   traffic.takeLatencies();
   await keepReplying(traffic.ledger.connectionIdOf(slow.current.session)!);
+  expect(await setAside()).toBeGreaterThan(0);
   const closed = () => gateway.metric('owsla_connections_closed_total', { reason: 'slow_consumer' });
   await eventually('it is closed', async () => (await closed()) === 1);
   await traffic.flows(others.length);

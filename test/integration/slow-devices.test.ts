@@ -98,7 +98,7 @@ describe('a device that is slow within its limits', () => {
     ['from the shared queue', { inbox: false, count: REPLIES }],
     ['from its inbox, and more of them than a prefetch', { inbox: true, count: 1_000 }],
   ])('gets every reply in the end, and holds nobody up meanwhile: %s', async (_, { inbox, count }) => {
-    await using gateway = await GatewayProcess.start({ env: WIDE });
+    await using gateway = await GatewayProcess.start({ env: { ...WIDE, OWSLA_AMQP_CONSUMERS: '1' } });
     await using backend = await Backend.connect(gateway.names);
     await answerPings(backend, { inbox });
     using slow = await Device.connect(gateway.port);
@@ -116,6 +116,7 @@ describe('a device that is slow within its limits', () => {
     }
     expect(brisk.text).toEqual(Array.from({ length: 100 }, (_, n) => `ping ${n}`));
     expect(await gateway.metric('owsla_connections')).toBe(2);
+    expect(await gateway.metric('owsla_replies_set_aside_total')).toBeGreaterThan(0);
     expect((await gateway.readiness()).ready).toBe(true);
 
     slow.socket.resume();
@@ -126,7 +127,7 @@ describe('a device that is slow within its limits', () => {
     expect(backend.undelivered).toEqual([]);
   });
 
-  test('lets go when the memory for replies is full', async () => {
+  test('lets go when the memory for replies is full: it is closed', async () => {
     await using gateway = await GatewayProcess.start({
       env: { ...WIDE, OWSLA_REPLY_MAX_HELD_BYTES: '4MiB' },
     });
@@ -147,6 +148,41 @@ describe('a device that is slow within its limits', () => {
       reason: 'slow_consumer',
       detail: expect.stringContaining('reply.maxHeldBytes'),
     });
+  });
+
+  test('lets go when the memory for replies is full: many that wait for a number give it up', async () => {
+    const DEVICES = 100;
+    const EARLY = 60;
+    const env = { ...WIDE, OWSLA_REPLY_MAX_HELD_BYTES: '8MiB', OWSLA_REPLY_GAP_TIMEOUT_MS: '60s' };
+    await using gateway = await GatewayProcess.start({ env });
+    await using backend = await Backend.connect(gateway.names);
+    await answerPings(backend, { inbox: true });
+    using brisk = await Device.connect(gateway.port);
+    using waiting = await Fleet.connect(gateway.port, DEVICES);
+    const ids = await Promise.all(
+      waiting.devices.map((device, n) => helloFrom(device, backend, `waiting ${n}`)),
+    );
+    const queue = backend.lines[0]!.properties.replyTo;
+    for (const id of ids)
+      for (let seq = 1; seq <= EARLY; seq++) backend.reply(id, numbered(seq, 1_000), { queue, seq });
+    await backend.flushed();
+    await brisk.send('ping');
+    expect(await brisk.received(1)).toEqual(['ping']);
+
+    const gaps = await gateway.metric('owsla_reply_gaps_total');
+    expect(gaps).toBeGreaterThan(0);
+    expect(gaps).toBeLessThan(DEVICES);
+    expect(await gateway.metric('owsla_connections')).toBe(DEVICES + 1);
+    // The number that the others still wait for.
+    for (const id of ids) backend.reply(id, numbered(0, 1_000), { queue, seq: 0 });
+    for (const device of waiting.devices) {
+      const numbers = (await device.received(EARLY)).map((line) => Number.parseInt(line, 10));
+      expect(numbers.slice(-EARLY)).toEqual(Array.from({ length: EARLY }, (_, n) => n + 1));
+    }
+    await backend.undeliveredCount(gaps);
+    expect(backend.undelivered.map(({ properties }) => properties.headers!.reason)).toEqual(
+      Array(gaps).fill('stale_sequence'),
+    );
   });
 
   test.each([

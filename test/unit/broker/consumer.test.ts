@@ -9,7 +9,6 @@ import { Backoff } from '../../../src/util/backoff.ts';
 import { silent } from './fake-broker.ts';
 
 const PREFETCH = 100;
-const CROWDED = 75;
 const BODY = Buffer.alloc(1_000);
 
 /** A channel whose broker counts a prefetch for each consumer, as RabbitMQ does. */
@@ -37,7 +36,11 @@ class ConsumingChannel extends EventEmitter {
     setImmediate(() => this.#pump());
   }
 
+  /** The broker answers no more. */
+  hangs = false;
+
   async cancel(consumerTag: string): Promise<void> {
+    if (this.hangs) await new Promise(() => {});
     if (consumerTag === this.#consumerTag) this.#consumerTag = undefined;
   }
 
@@ -46,6 +49,10 @@ class ConsumingChannel extends EventEmitter {
     for (const tag of this.open.keys())
       if (tag === deliveryTag || (multiple && tag < deliveryTag)) this.open.delete(tag);
     this.#pump();
+  }
+
+  nack({ fields: { deliveryTag } }: ConsumeMessage): void {
+    if (!this.open.delete(deliveryTag)) throw new Error(`406: unknown delivery tag ${deliveryTag}`);
   }
 
   async close(): Promise<void> {
@@ -75,10 +82,15 @@ class ConsumingChannel extends EventEmitter {
 
 /** A consumer that is up, and what it has taken. */
 async function start(maxHeldBytes: number) {
-  const channel = new ConsumingChannel();
+  const channels: ConsumingChannel[] = [];
+  const createChannel = async () => {
+    channels.push(new ConsumingChannel());
+    return channels.at(-1) as unknown as Channel;
+  };
   const listeners: LinkListener[] = [];
-  const model = { createChannel: async () => channel as unknown as Channel };
+  const model = { createChannel };
   const link = { name: 'consume', model, listen: (listener: LinkListener) => listeners.push(listener) };
+  const aside: number[] = [];
   const taken: { message: ConsumeMessage; session: ConsumerSession }[] = [];
   const consumer = new Consumer(
     link as unknown as BrokerLink,
@@ -89,6 +101,7 @@ async function start(maxHeldBytes: number) {
       prefetch: PREFETCH,
       memory: new ReplyMemory(maxHeldBytes),
       received: (message, session) => taken.push({ message, session }),
+      setAside: (count) => aside.push(count),
     },
     new Backoff(0, 0),
     silent,
@@ -99,7 +112,7 @@ async function start(maxHeldBytes: number) {
     for (const { message, session } of taken.splice(0, count)) session.settled(message);
     await vi.advanceTimersByTimeAsync(1);
   };
-  return { channel, consumer, taken, settle };
+  return { channel: channels[0]!, channels, consumer, taken, aside, settle };
 }
 
 beforeEach(() => void vi.useFakeTimers());
@@ -114,7 +127,7 @@ test('what devices hold is set aside, so that the next ones come, and is acknowl
   await vi.advanceTimersByTimeAsync(1_000);
   expect(taken).toHaveLength(450);
   expect(channel.subscriptions).toBe(5);
-  expect(consumer.excess).toBe(0);
+  expect(consumer.isStuck).toBe(false);
   // Those that came last first, as devices may.
   taken.reverse();
   await settle(50);
@@ -148,19 +161,18 @@ test('what waits to be recorded as undelivered is set aside too, what is forward
   expect(channel.subscriptions).toBe(2);
 });
 
-test('when the memory is full, it says how many devices hold too many', async () => {
+test('one that can set nothing aside is stuck, until something goes', async () => {
   const { channel, consumer, taken, settle } = await start(300_000);
   channel.publish(1_000);
   await vi.advanceTimersByTimeAsync(100);
   expect(channel.subscriptions).toBe(2);
   expect(taken).toHaveLength(2 * PREFETCH);
-  expect(consumer.excess).toBe(0);
+  expect(consumer.isStuck).toBe(false);
   await vi.advanceTimersByTimeAsync(500);
-  expect(consumer.excess).toBe(PREFETCH - CROWDED);
-  // One goes, and there is room again.
+  expect(consumer.isStuck).toBe(true);
   await settle(PREFETCH);
   await vi.advanceTimersByTimeAsync(100);
-  expect(consumer.excess).toBe(0);
+  expect(consumer.isStuck).toBe(false);
   expect(channel.subscriptions).toBe(3);
 });
 
@@ -172,4 +184,34 @@ test('a consumer that is cancelled while it sets aside stays cancelled', async (
   await vi.advanceTimersByTimeAsync(1_000);
   expect(channel.isSubscribed).toBe(false);
   expect(channel.subscriptions).toBe(1);
+});
+
+test('what was set aside does not count, whatever becomes of it', async () => {
+  const { channel, taken, aside } = await start(AMPLE);
+  channel.publish(PREFETCH);
+  await vi.advanceTimersByTimeAsync(100);
+  expect(aside).toEqual([PREFETCH]);
+  const { session } = taken[0]!;
+  expect(session.crowd).toBe(0);
+  channel.publish(10);
+  for (const { message } of taken.slice(0, 10)) session.moved(message, 'device', 'undelivered');
+  for (const { message } of taken.slice(0, 10)) session.settled(message, 'undelivered');
+  for (const { message } of taken.slice(10, 20)) session.givenBack(message, 'device');
+  expect(session.crowd).toBe(10);
+  await vi.advanceTimersByTimeAsync(1);
+  expect(channel.open.size).toBe(PREFETCH - 20 + 10);
+});
+
+test('a channel that is lost while the consumer sets aside is replaced by one that sets aside too', async () => {
+  const { channel, channels, taken } = await start(AMPLE);
+  channel.hangs = true;
+  channel.publish(PREFETCH);
+  await vi.advanceTimersByTimeAsync(100);
+  channel.emit('close');
+  await vi.advanceTimersByTimeAsync(100);
+  const next = channels[1]!;
+  next.publish(2 * PREFETCH);
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(taken).toHaveLength(3 * PREFETCH);
+  expect(next.subscriptions).toBe(3);
 });
