@@ -432,6 +432,10 @@ export class Gateway {
       },
       {
         received: (delivery) => router!.route(delivery),
+        setAside: (count) => {
+          this.#metrics.repliesSetAside(count);
+          for (const lane of this.#holding) lane.detach();
+        },
         receiptDue: (delivery, outcome, detail) =>
           this.#broker.events.publish(this.#events.receipt(delivery, outcome, detail)),
       },

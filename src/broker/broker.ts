@@ -38,12 +38,13 @@ export interface BrokerOptions {
 
 export interface BrokerObserver extends LinkObserver, ProducerObserver, EventObserver {
   replySettled: SettledObserver['replySettled'];
-  repliesSetAside(count: number): void;
 }
 
 export interface ReplyHandlers {
   /** Takes a reply and must settle it. */
   received(delivery: Delivery): void;
+  /** So many replies will wait for longer. */
+  setAside(count: number): void;
   receiptDue: SettledObserver['receiptDue'];
 }
 
@@ -92,7 +93,7 @@ export class Broker {
       replies.received(new Delivery(message, session, this.#undelivered, settled));
     };
     const { names, prefetch } = options;
-    const setAside = (count: number) => observer.repliesSetAside(count);
+    const setAside = (count: number) => replies.setAside(count);
     const consumer = (
       name: string,
       queue: string,

@@ -57,6 +57,11 @@ export class Outbox {
     return encoded;
   }
 
+  /** The write under way may take long. Those that wait for it are detached already. */
+  detachWriting(): void {
+    for (const reply of this.#writing ?? []) reply.detach();
+  }
+
   /** The replies whose write has ended, well or badly. */
   takeWritten(): Reply[] {
     const written = this.#writing ?? [];

@@ -186,6 +186,11 @@ export class ReplyLane {
     return this.#outbox.bytes + parkedBytes + this.held * REPLY_OVERHEAD_BYTES;
   }
 
+  /** The replies will stay for a while: they keep no read buffer of the broker's connection alive. */
+  detach(): void {
+    this.#outbox.detachWriting();
+  }
+
   /** It has held replies for that long without getting on with any. */
   isStuck(ms: number): boolean {
     return this.#host.now() - Math.min(this.#writeSinceMs, this.#gapSinceMs) >= ms;

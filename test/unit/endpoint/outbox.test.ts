@@ -75,3 +75,15 @@ test('a reply that is larger than a batch leaves alone', () => {
   }
   expect(batches).toEqual(['a\n', `${'b'.repeat(20)}\n`, 'c\n']);
 });
+
+test('replies whose write takes long can be copied too, so that none pins what it was read with', () => {
+  const outbox = new Outbox();
+  const replies = ['aaaa', 'bbbb', 'c'].map((text) => new FakeReply(text));
+  for (const reply of replies) outbox.push(reply);
+  outbox.startWrite('line', 10);
+  expect(replies.map(({ detached }) => detached)).toEqual([false, false, true]);
+  outbox.detachWriting();
+  expect(replies.map(({ detached }) => detached)).toEqual([true, true, true]);
+  outbox.takeWritten();
+  outbox.detachWriting();
+});
