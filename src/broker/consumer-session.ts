@@ -14,8 +14,7 @@ export class ConsumerSession {
   #lastTag = 0;
   /** The last delivery that was set aside. */
   #asideUpTo = 0;
-  /** Those after it. */
-  readonly #waiting = { device: 0, undelivered: 0, forward: 0 };
+  #crowd = 0;
   #leastCrowd = 0;
   #flushScheduled = false;
 
@@ -44,21 +43,21 @@ export class ConsumerSession {
    * Forwards do not count: where nothing can be forwarded, taking more would only give more back.
    */
   get crowd(): number {
-    return this.#waiting.device + this.#waiting.undelivered;
+    return this.#crowd;
   }
 
   /** The smallest crowd since the last call; a prefetch that turns over falls low now and then. */
   takeLeastCrowd(): number {
     const least = this.#leastCrowd;
-    this.#leastCrowd = this.crowd;
+    this.#leastCrowd = this.#crowd;
     return least;
   }
 
   /** Those that came so far do not count from now on. Returns how many of the crowd that were. */
   setAside(): number {
-    const { crowd } = this;
+    const crowd = this.#crowd;
     this.#asideUpTo = this.#lastTag;
-    Object.assign(this.#waiting, { device: 0, undelivered: 0, forward: 0 });
+    this.#crowd = 0;
     this.#leastCrowd = 0;
     return crowd;
   }
@@ -67,12 +66,12 @@ export class ConsumerSession {
     this.#lastTag = message.fields.deliveryTag;
     this.#tracker.delivered(this.#lastTag);
     this.#memory.take(message, 'device');
-    this.#waiting.device++;
+    this.#crowd++;
   }
 
   moved(message: ConsumeMessage, from: WaitsFor, to: WaitsFor): void {
     this.#memory.take(message, to);
-    if (message.fields.deliveryTag > this.#asideUpTo) this.#waiting[to]++;
+    if (this.#counts(message, to)) this.#crowd++;
     this.#left(message, from);
   }
 
@@ -98,9 +97,14 @@ export class ConsumerSession {
 
   #left(message: ConsumeMessage, from: WaitsFor): void {
     this.#memory.free(message, from);
-    if (message.fields.deliveryTag <= this.#asideUpTo) return;
-    this.#waiting[from]--;
-    this.#leastCrowd = Math.min(this.#leastCrowd, this.crowd);
+    if (!this.#counts(message, from)) return;
+    this.#crowd--;
+    this.#leastCrowd = Math.min(this.#leastCrowd, this.#crowd);
+  }
+
+  /** Whether a delivery that waits for this is one of the crowd. */
+  #counts({ fields: { deliveryTag } }: ConsumeMessage, waitsFor: WaitsFor): boolean {
+    return deliveryTag > this.#asideUpTo && waitsFor !== 'forward';
   }
 
   flush(): void {

@@ -129,10 +129,12 @@ export class Consumer {
   #crowded(session: ConsumerSession): void {
     this.#look = undefined;
     const isCrowded = session.takeLeastCrowd() >= this.#maxCrowd;
-    if (!isCrowded) this.#stuckSinceMs = NEVER;
-    else if (this.#options.memory.isFull)
+    if (isCrowded && this.#options.memory.isFull)
       this.#stuckSinceMs = Math.min(this.#stuckSinceMs, performance.now());
-    else this.#renew(session);
+    else {
+      this.#stuckSinceMs = NEVER;
+      if (isCrowded) this.#renew(session);
+    }
     if (session.crowd >= this.#maxCrowd) this.#lookSoon(session);
   }
 
@@ -143,13 +145,12 @@ export class Consumer {
   }
 
   #renew(session: ConsumerSession): void {
-    this.#stuckSinceMs = NEVER;
+    if (this.#renewal !== null) return;
     const renewing = async () => {
       await session.cancel();
       this.#options.setAside(session.setAside());
       await this.#subscribe(session);
     };
-    if (this.#renewal !== null) return;
     // A channel that closes meanwhile is opened and subscribed again by its keeper.
     const renewal = renewing()
       .catch(() => {})
