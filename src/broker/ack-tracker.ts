@@ -37,6 +37,11 @@ export class AckTracker {
     return this.#settled.length > 0;
   }
 
+  /** Everything delivered is settled, and flushed. */
+  get isEmpty(): boolean {
+    return this.#open.size === 0 && !this.needsFlush;
+  }
+
   /** The acks that cover everything settled since the last flush. */
   flush(): Ack[] {
     const firstOpen = this.#open.values().next().value ?? this.#highest + 1;

@@ -49,6 +49,8 @@ export interface ReplyHandlers {
 }
 
 const REST_IDLE_MS = 2_000;
+/** A consumer that the broker has lost sight of is missed as soon as a broker that is gone. */
+const QUIET_HEARTBEATS = 2;
 /** Of those that the queues allow, what forwards that cannot be made leave to crashes. */
 const SPARE_DELIVERIES = 3;
 
@@ -93,6 +95,7 @@ export class Broker {
       replies.received(new Delivery(message, session, this.#undelivered, settled));
     };
     const { names, prefetch } = options;
+    const quietMs = QUIET_HEARTBEATS * options.link.heartbeatSeconds * 1_000;
     const setAside = (count: number) => replies.setAside(count);
     const consumer = (
       name: string,
@@ -100,7 +103,12 @@ export class Broker {
       prepare: ConsumerOptions['prepare'],
       memory = this.#memory,
     ) =>
-      new Consumer(consume, { name, queue, prepare, prefetch, memory, received, setAside }, backoff(), log);
+      new Consumer(
+        consume,
+        { name, queue, prepare, prefetch, quietMs, memory, received, setAside },
+        backoff(),
+        log,
+      );
     for (let i = 0; i < options.consumers; i++) {
       const prepare = (model: ChannelModel) => topology.declare(model, 'undelivered', 'toDevice');
       this.#consumers.push(consumer(`consumer-${i}`, names.toDevice, prepare));

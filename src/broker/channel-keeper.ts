@@ -14,7 +14,7 @@ export interface ChannelUser<C extends Channel> {
   open(model: ChannelModel): Promise<C>;
   /** Declares and subscribes; the channel counts as up when this has resolved. */
   setUp(channel: C, model: ChannelModel): Promise<void>;
-  /** The channel is gone, and with it every delivery tag; called once for each `setUp` that was begun. */
+  /** The channel of the last `setUp` that was begun is gone, and with it every delivery tag. */
   lost(): void;
 }
 
@@ -57,6 +57,15 @@ export class ChannelKeeper<C extends Channel> {
     channel.close().catch(() => {});
   }
 
+  /** Sets a new channel up and then closes the one in use. It counts as up throughout, unless the new one fails. */
+  async replace(): Promise<void> {
+    const [channel, model] = [this.#channel, this.#link.model];
+    if (!this.#isUp || channel === null || model === null) return;
+    this.#log.debug('replacing broker channel');
+    await this.#open(model, channel);
+    await channel.close();
+  }
+
   /** Closes the channel for good. */
   async stop(): Promise<void> {
     this.#stopped = true;
@@ -65,13 +74,14 @@ export class ChannelKeeper<C extends Channel> {
     await channel?.close().catch(() => {});
   }
 
-  async #open(model: ChannelModel): Promise<void> {
+  async #open(model: ChannelModel, inPlaceOf: C | null = null): Promise<void> {
     if (this.#stopped) return;
     let channel: C | undefined;
     try {
       const opened = await this.#user.open(model);
       channel = opened;
       if (this.#stopped || this.#link.model !== model) return;
+      if (this.#channel !== inPlaceOf) return void (await opened.close());
       this.#channel = opened;
       opened.on('error', (error) => this.#lose(opened, messageOf(error)));
       opened.on('close', () => this.#lose(opened, 'channel closed'));

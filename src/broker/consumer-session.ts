@@ -38,6 +38,11 @@ export class ConsumerSession {
     return `owsla-${this.#subscriptions}`;
   }
 
+  /** Nothing that was delivered waits for anything. */
+  get isEmpty(): boolean {
+    return this.#tracker.isEmpty;
+  }
+
   /**
    * Deliveries that devices hold or that wait to be recorded as undelivered, but for those that were set aside.
    * Forwards do not count: where nothing can be forwarded, taking more would only give more back.

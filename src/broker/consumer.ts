@@ -16,13 +16,19 @@ import type { ReplyMemory } from './reply-memory.ts';
  * consumer), and settles the old ones as they come. Once the memory for replies is full, devices have to let go.
  *
  * A delivery that is on its way at the cancel comes again: replies without a number may change places.
+ *
+ * A consumer to which nothing comes starts over on a new channel. RabbitMQ 3.10 can lose sight of one without a word:
+ * when its quorum queue is deleted and at once declared again, it takes deliveries that the channel never sees, and
+ * only the end of the channel gives them back.
  */
 export interface ConsumerOptions {
   readonly name: string;
   readonly queue: string;
-  /** Declares the queue; runs each time a channel is opened. */
+  /** Declares the queue; runs before the first channel is set up, and after each that was lost. */
   prepare(model: ChannelModel): Promise<void>;
   readonly prefetch: number;
+  /** With nothing delivered for this long, and nothing held, the consumer starts over. */
+  readonly quietMs: number;
   /** Bounds what is set aside, for all consumers that have it. */
   readonly memory: ReplyMemory;
   received(message: ConsumeMessage, session: ConsumerSession): void;
@@ -47,6 +53,8 @@ export class Consumer {
   #look: NodeJS.Timeout | undefined;
   #renewal: Promise<void> | null = null;
   #stuckSinceMs = NEVER;
+  #quiet: NodeJS.Timeout | undefined;
+  #hasHeard = false;
 
   constructor(link: BrokerLink, options: ConsumerOptions, backoff: Backoff, log: Logger) {
     this.#options = options;
@@ -60,7 +68,7 @@ export class Consumer {
         lost: () => {
           this.#session = null;
           this.#renewal = null;
-          this.#calm();
+          this.#lookAtNothing();
         },
       },
       backoff,
@@ -80,7 +88,7 @@ export class Consumer {
   /** Takes no more deliveries; those received can still be settled. */
   async cancel(): Promise<void> {
     this.#cancelled = true;
-    this.#calm();
+    this.#lookAtNothing();
     await this.#renewal;
     // A channel that closes meanwhile has cancelled its consumer too.
     await this.#session?.cancel().catch(() => {});
@@ -94,10 +102,13 @@ export class Consumer {
 
   async #setUp(channel: Channel, model: ChannelModel): Promise<void> {
     const { prefetch, prepare, memory } = this.#options;
-    await prepare(model);
+    // In the place of another channel there is nothing to declare; if the queue is gone, consuming says so.
+    if (this.#session === null) await prepare(model);
     await channel.prefetch(prefetch);
-    this.#session = new ConsumerSession(channel, memory);
-    await this.#subscribe(this.#session);
+    const session = new ConsumerSession(channel, memory);
+    this.#session = session;
+    await this.#subscribe(session);
+    this.#listen(session);
   }
 
   async #subscribe(session: ConsumerSession): Promise<void> {
@@ -110,6 +121,7 @@ export class Consumer {
         );
         return;
       }
+      this.#hasHeard = true;
       session.delivered(message);
       received(message, session);
       if (session.crowd >= this.#maxCrowd && this.#look === undefined && session === this.#session)
@@ -133,30 +145,56 @@ export class Consumer {
       this.#stuckSinceMs = Math.min(this.#stuckSinceMs, performance.now());
     else {
       this.#stuckSinceMs = NEVER;
-      if (isCrowded) this.#renew(session);
+      if (isCrowded) this.#renew(() => this.#setAside(session));
     }
     if (session.crowd >= this.#maxCrowd) this.#lookSoon(session);
   }
 
-  #calm(): void {
-    clearTimeout(this.#look);
-    this.#look = undefined;
-    this.#stuckSinceMs = NEVER;
+  async #setAside(session: ConsumerSession): Promise<void> {
+    await session.cancel();
+    this.#options.setAside(session.setAside());
+    await this.#subscribe(session);
   }
 
-  #renew(session: ConsumerSession): void {
+  // ── when nothing comes ───────────────────────────────────────────────────────────────────────────────────
+
+  #listen(session: ConsumerSession): void {
+    if (this.#cancelled || session !== this.#session) return;
+    this.#hasHeard = false;
+    // Not all consumers of a pool at once.
+    const waitMs = this.#options.quietMs * (1 - Math.random() / 4);
+    clearTimeout(this.#quiet);
+    this.#quiet = setTimeout(() => {
+      if (!this.#hasHeard && session.isEmpty) this.#renew(() => this.#startOver(session));
+      this.#listen(session);
+    }, waitMs);
+  }
+
+  async #startOver(session: ConsumerSession): Promise<void> {
+    await session.cancel();
+    // What came before the cancel took effect shows that all is well, and needs its channel.
+    if (session.isEmpty && !this.#hasHeard) await this.#keeper.replace();
+    else await this.#subscribe(session);
+  }
+
+  // ── both ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** One renewal at a time. */
+  #renew(renew: () => Promise<void>): void {
     if (this.#renewal !== null) return;
-    const renewing = async () => {
-      await session.cancel();
-      this.#options.setAside(session.setAside());
-      await this.#subscribe(session);
-    };
     // A channel that closes meanwhile is opened and subscribed again by its keeper.
-    const renewal = renewing()
+    const renewal = renew()
       .catch(() => {})
       .finally(() => {
         if (this.#renewal === renewal) this.#renewal = null;
       });
     this.#renewal = renewal;
+  }
+
+  #lookAtNothing(): void {
+    clearTimeout(this.#look);
+    clearTimeout(this.#quiet);
+    this.#look = undefined;
+    this.#stuckSinceMs = NEVER;
   }
 }

@@ -19,6 +19,23 @@ export async function deleteQueue(queue: string, amqpUrl?: string): Promise<numb
   return messageCount;
 }
 
+/** Deletes a queue and declares it, without waiting in between. Returns what `deleteQueue` does. */
+export async function recreateQueue(
+  queue: string,
+  args: Record<string, unknown>,
+  amqpUrl?: string,
+): Promise<number> {
+  const [{ messageCount }] = await onChannel(
+    (channel) =>
+      Promise.all([
+        channel.deleteQueue(queue),
+        channel.assertQueue(queue, { durable: true, arguments: args }),
+      ]),
+    amqpUrl,
+  );
+  return messageCount;
+}
+
 export async function declareExchange(exchange: string, type: string): Promise<void> {
   await onChannel((channel) => channel.assertExchange(exchange, type, { durable: true }));
 }

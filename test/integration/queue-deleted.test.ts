@@ -1,12 +1,16 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import type { LedgerReport } from '../../src/dev/ledger.ts';
+import { PrivateBroker } from '../../src/dev/private-broker.ts';
 import { Backend } from '../helpers/backend.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { Fleet } from '../helpers/fleet.ts';
 import { GatewayProcess, type LogLine } from '../helpers/gateway-process.ts';
 import { LineAudit } from '../helpers/line-audit.ts';
-import { deleteQueue, queueDepth } from '../helpers/queues.ts';
+import { deleteQueue, queueDepth, recreateQueue } from '../helpers/queues.ts';
 import { Traffic } from '../helpers/traffic.ts';
+
+const CONSUMERS = 8;
 
 const env = {
   OWSLA_AMQP_RECONNECT_MIN_MS: '50ms',
@@ -90,6 +94,62 @@ describe('a queue that somebody deletes under load', () => {
   );
 });
 
+test.each(['to_device', 'an inbox'])(
+  '%s, deleted and declared again in one breath: consumers that RabbitMQ has lost sight of start over',
+  async (which) => {
+    await using broker = await PrivateBroker.start();
+    await using gateway = await GatewayProcess.start({
+      amqpUrl: broker.url,
+      workers: 2,
+      env: {
+        ...env,
+        OWSLA_AMQP_QUEUE_TYPE: 'quorum',
+        OWSLA_AMQP_HEARTBEAT_SECONDS: '2',
+        // The consumers start over sooner than replies behind what they miss are given up.
+        OWSLA_REPLY_GAP_TIMEOUT_MS: '30s',
+      },
+    });
+    const { toDevice, inboxPrefix } = gateway.names;
+    const { node } = await gateway.logged((line) => line.msg === 'broker connected' && line.worker === 1);
+    const [queue, replies, consumers] =
+      which === 'to_device'
+        ? ([toDevice, 'shared', 2 * CONSUMERS] as const)
+        : ([`${inboxPrefix}${node}`, 'inbox', 1] as const);
+    const args = await argumentsOf(queue, broker);
+    await using traffic = await Traffic.start(gateway, { amqpUrls: [broker.url], replies });
+    const { backend, ledger } = traffic;
+    const tellings = () => gateway.log.filter(lostBecauseOf(queue)).length;
+    let atMostLost = 0;
+    // The broker may also be quick enough to tell all of them.
+    await eventually(
+      'some consumers are not told',
+      async () => {
+        await eventually('ready', async () => (await gateway.readiness()).ready);
+        await traffic.flows();
+        const toldBefore = tellings();
+        const { answered } = backend;
+        const deleted = await recreateQueue(queue, args, broker.url);
+        atMostLost += deleted + ledger.taken - answered;
+        await delay(500);
+        return tellings() - toldBefore < consumers;
+      },
+      120_000,
+    );
+    await traffic.flows();
+    const report = await traffic.settle({ withLosses: true });
+    expect(othersThan(/^\S+: reply \d+ neither came nor is it undelivered$/, report)).toEqual([]);
+    expect(report.lines.lost).toBe(0);
+    expect(report.replies.lost).toBeLessThanOrEqual(atMostLost);
+    expect(report.replies.undelivered).toEqual({});
+    expect(traffic.drops).toBe(0);
+    await eventually('ready', async () => (await gateway.readiness()).ready);
+    // Once more, to see that they hear of it.
+    const toldBefore = tellings();
+    await deleteQueue(queue, broker.url);
+    await eventually('all are told', () => tellings() - toldBefore === consumers);
+  },
+);
+
 test.each(['classic', 'quorum'])(
   'from_device, deleted in a quiet moment: no line of those that follow is lost (%s queues)',
   async (queueType) => {
@@ -118,3 +178,9 @@ test.each(['classic', 'quorum'])(
     expect(gateway.log.filter(lostBecauseOf(fromDevice)).length).toBeGreaterThan(0);
   },
 );
+
+async function argumentsOf(queue: string, broker: PrivateBroker): Promise<Record<string, unknown>> {
+  const all = JSON.parse(await broker.ctl('list_queues', 'name', 'arguments', '--formatter', 'json'));
+  const found = all.find(({ name }: { name: string }) => name === queue);
+  return Object.fromEntries(found.arguments.map(([key, , value]: [string, string, unknown]) => [key, value]));
+}

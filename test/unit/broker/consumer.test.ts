@@ -9,6 +9,7 @@ import { Backoff } from '../../../src/util/backoff.ts';
 import { silent } from './fake-broker.ts';
 
 const PREFETCH = 100;
+const QUIET_MS = 10_000;
 const BODY = Buffer.alloc(1_000);
 
 /** A channel whose broker counts a prefetch for each consumer, as RabbitMQ does. */
@@ -55,7 +56,10 @@ class ConsumingChannel extends EventEmitter {
     if (!this.open.delete(deliveryTag)) throw new Error(`406: unknown delivery tag ${deliveryTag}`);
   }
 
+  isOpen = true;
+
   async close(): Promise<void> {
+    this.isOpen = false;
     this.emit('close');
   }
 
@@ -83,10 +87,11 @@ class ConsumingChannel extends EventEmitter {
 /** A consumer that is up, and what it has taken. */
 async function start(maxHeldBytes: number) {
   const channels: ConsumingChannel[] = [];
-  const createChannel = async () => {
+  const createChannel = vi.fn(async () => {
     channels.push(new ConsumingChannel());
     return channels.at(-1) as unknown as Channel;
-  };
+  });
+  const prepare = vi.fn(async () => {});
   const listeners: LinkListener[] = [];
   const model = { createChannel };
   const link = { name: 'consume', model, listen: (listener: LinkListener) => listeners.push(listener) };
@@ -97,8 +102,9 @@ async function start(maxHeldBytes: number) {
     {
       name: 'test',
       queue: 'queue',
-      prepare: async () => {},
+      prepare,
       prefetch: PREFETCH,
+      quietMs: QUIET_MS,
       memory: new ReplyMemory(maxHeldBytes),
       received: (message, session) => taken.push({ message, session }),
       setAside: (count) => aside.push(count),
@@ -112,7 +118,7 @@ async function start(maxHeldBytes: number) {
     for (const { message, session } of taken.splice(0, count)) session.settled(message);
     await vi.advanceTimersByTimeAsync(1);
   };
-  return { channel: channels[0]!, channels, consumer, taken, aside, settle };
+  return { channel: channels[0]!, channels, createChannel, prepare, consumer, taken, aside, settle };
 }
 
 beforeEach(() => void vi.useFakeTimers());
@@ -214,4 +220,101 @@ test('a channel that is lost while the consumer sets aside is replaced by one th
   await vi.advanceTimersByTimeAsync(1_000);
   expect(taken).toHaveLength(3 * PREFETCH);
   expect(next.subscriptions).toBe(3);
+});
+
+test('one to which nothing comes starts over on a new channel, and is up throughout', async () => {
+  const { channel, channels, prepare, consumer, taken, settle } = await start(AMPLE);
+  channel.publish(1);
+  await settle(1);
+  for (let ms = 0; ms < 3 * QUIET_MS; ms += 100) {
+    await vi.advanceTimersByTimeAsync(100);
+    expect(consumer.isUp).toBe(true);
+  }
+  expect(channels.length).toBeGreaterThanOrEqual(3);
+  const last = channels.at(-1)!;
+  expect(channels.filter(({ isOpen }) => isOpen)).toEqual([last]);
+  expect(prepare).toHaveBeenCalledTimes(1);
+  last.publish(1);
+  expect(taken).toHaveLength(1);
+});
+
+test('one that takes something now and then keeps its channel', async () => {
+  const { channel, channels, settle } = await start(AMPLE);
+  for (let i = 0; i < 20; i++) {
+    await vi.advanceTimersByTimeAsync(QUIET_MS / 2);
+    channel.publish(1);
+    await settle(1);
+  }
+  expect(channels).toHaveLength(1);
+});
+
+test('one whose deliveries wait for something keeps its channel', async () => {
+  const { channel, channels, settle } = await start(AMPLE);
+  channel.publish(1);
+  await vi.advanceTimersByTimeAsync(3 * QUIET_MS);
+  expect(channels).toHaveLength(1);
+  await settle(1);
+  expect(channel.open.size).toBe(0);
+  await vi.advanceTimersByTimeAsync(QUIET_MS);
+  expect(channels).toHaveLength(2);
+});
+
+test('what comes while the consumer is being cancelled to start over keeps its channel', async () => {
+  const { channel, channels, taken } = await start(AMPLE);
+  const cancel = channel.cancel.bind(channel);
+  channel.cancel = async (consumerTag) => {
+    channel.publish(1);
+    await cancel(consumerTag);
+  };
+  await vi.advanceTimersByTimeAsync(QUIET_MS);
+  expect(taken).toHaveLength(1);
+  expect(channels).toHaveLength(1);
+  expect(channel.subscriptions).toBe(2);
+  expect(channel.isSubscribed).toBe(true);
+});
+
+test('a consumer that cannot start over is down until it can, and declares its queue again', async () => {
+  const { channels, createChannel, prepare, consumer } = await start(AMPLE);
+  createChannel.mockRejectedValueOnce(new Error('no more channels'));
+  await vi.advanceTimersByTimeAsync(QUIET_MS);
+  expect(channels.map(({ isOpen }) => isOpen)).toEqual([false, true]);
+  expect(consumer.isUp).toBe(true);
+  expect(prepare).toHaveBeenCalledTimes(2);
+});
+
+test('a channel that is lost while the consumer opens another leaves one that is subscribed', async () => {
+  const { channel, channels, createChannel, consumer } = await start(AMPLE);
+  let opened!: () => void;
+  const opening = new Promise<void>((resolve) => {
+    opened = resolve;
+  });
+  createChannel.mockImplementationOnce(async () => {
+    await opening;
+    channels.push(new ConsumingChannel());
+    return channels.at(-1) as unknown as Channel;
+  });
+  await vi.advanceTimersByTimeAsync(QUIET_MS);
+  void channel.close();
+  await vi.advanceTimersByTimeAsync(1_000);
+  opened();
+  await vi.advanceTimersByTimeAsync(1_000);
+  const [, second, third] = channels;
+  expect([second!.isOpen, second!.isSubscribed]).toEqual([true, true]);
+  expect([third!.isOpen, third!.isSubscribed]).toEqual([false, false]);
+  expect(consumer.isUp).toBe(true);
+});
+
+test('a consumer that is cancelled while it starts over stays cancelled', async () => {
+  const { channel, channels, consumer } = await start(AMPLE);
+  let cancelled!: Promise<void>;
+  const cancel = channel.cancel.bind(channel);
+  channel.cancel = async (consumerTag) => {
+    channel.cancel = cancel;
+    cancelled = consumer.cancel();
+    await cancel(consumerTag);
+  };
+  await vi.advanceTimersByTimeAsync(QUIET_MS);
+  await cancelled;
+  await vi.advanceTimersByTimeAsync(3 * QUIET_MS);
+  for (const each of channels) expect(each.isSubscribed).toBe(false);
 });
