@@ -421,7 +421,7 @@ const amqp = z.strictObject({
     5,
     1,
     600,
-    'AMQP heartbeat interval in seconds; a silent broker is given up after two.',
+    'AMQP heartbeat interval in seconds. After two, a silent broker is given up, and a consumer that gets nothing opens a new channel.',
   ),
   connectTimeoutMs: durationMs(10_000, 'Deadline for one connection attempt, AMQP handshake included.', 1),
   reconnectMinMs: durationMs(
