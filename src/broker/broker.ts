@@ -49,7 +49,7 @@ export interface ReplyHandlers {
 }
 
 const REST_IDLE_MS = 2_000;
-/** A consumer that the broker has lost sight of is missed as soon as a broker that is gone. */
+/** A consumer to which nothing comes is suspected as late as a broker from which nothing does. */
 const QUIET_HEARTBEATS = 2;
 /** Of those that the queues allow, what forwards that cannot be made leave to crashes. */
 const SPARE_DELIVERIES = 3;
@@ -134,6 +134,9 @@ export class Broker {
       this.forwarder.isUp &&
       this.#consumers.every((c) => c.isUp);
     this.roundTrip = new RoundTrip(publish, topology, options.roundTrip, whole, backoff(), log);
+    this.roundTrip.onConfirmed(() => {
+      for (const each of [...this.#consumers, ...this.#adopted]) each.startOverIfQuiet();
+    });
     for (const each of this.#links)
       each.listen({ lost: () => this.roundTrip.failed(`${each.name} connection lost`) });
   }

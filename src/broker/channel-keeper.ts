@@ -12,8 +12,11 @@ export interface ChannelUser<C extends Channel> {
   /** For logs. */
   readonly name: string;
   open(model: ChannelModel): Promise<C>;
-  /** Declares and subscribes; the channel counts as up when this has resolved. */
-  setUp(channel: C, model: ChannelModel): Promise<void>;
+  /**
+   * Declares and subscribes; the channel counts as up when this has resolved.
+   * @param replaces the channel takes the place of one that is up
+   */
+  setUp(channel: C, model: ChannelModel, replaces: boolean): Promise<void>;
   /** The channel of the last `setUp` that was begun is gone, and with it every delivery tag. */
   lost(): void;
 }
@@ -63,7 +66,7 @@ export class ChannelKeeper<C extends Channel> {
     if (!this.#isUp || channel === null || model === null) return;
     this.#log.debug('replacing broker channel');
     await this.#open(model, channel);
-    await channel.close();
+    channel.close().catch(() => {});
   }
 
   /** Closes the channel for good. */
@@ -80,15 +83,15 @@ export class ChannelKeeper<C extends Channel> {
     try {
       const opened = await this.#user.open(model);
       channel = opened;
-      if (this.#stopped || this.#link.model !== model) return;
-      if (this.#channel !== inPlaceOf) return void (await opened.close());
+      if (this.#link.model !== model) return;
+      if (this.#stopped || this.#channel !== inPlaceOf) return void (await opened.close());
       this.#channel = opened;
       opened.on('error', (error) => this.#lose(opened, messageOf(error)));
       opened.on('close', () => this.#lose(opened, 'channel closed'));
-      await this.#user.setUp(opened, model);
+      await this.#user.setUp(opened, model, inPlaceOf !== null);
       if (this.#channel !== opened) return;
+      if (!this.#isUp) this.#upSinceMs = performance.now();
       this.#isUp = true;
-      this.#upSinceMs = performance.now();
     } catch (error) {
       if (channel !== undefined && this.#channel === channel) {
         this.#lose(
@@ -124,6 +127,7 @@ export class ChannelKeeper<C extends Channel> {
     const model = this.#link.model;
     // With the link gone, its return opens the channel.
     if (this.#stopped || model === null || this.#channel !== null) return;
+    clearTimeout(this.#retry);
     const waitMs = this.#backoff.nextMs();
     // A mismatch is said once by the topology, for all channels that it keeps from being set up.
     const level = mismatch ? 'debug' : 'warn';

@@ -24,10 +24,10 @@ import type { ReplyMemory } from './reply-memory.ts';
 export interface ConsumerOptions {
   readonly name: string;
   readonly queue: string;
-  /** Declares the queue; runs before the first channel is set up, and after each that was lost. */
+  /** Declares the queue; runs before the first channel is set up, and again after each that was lost. */
   prepare(model: ChannelModel): Promise<void>;
   readonly prefetch: number;
-  /** With nothing delivered for this long, and nothing held, the consumer starts over. */
+  /** With nothing delivered for so long, and nothing held, the consumer may start over. */
   readonly quietMs: number;
   /** Bounds what is set aside, for all consumers that have it. */
   readonly memory: ReplyMemory;
@@ -41,6 +41,8 @@ const CROWDED = 0.75;
 const CROWDED_MS = 25;
 /** How long a consumer that cannot set anything aside waits for devices to get on. */
 const STUCK_MS = 250;
+/** A renewal takes milliseconds, or a minute at a queue without a leader; a channel that takes longer is stuck. */
+const RENEWAL_TIMEOUT_MS = 120_000;
 const NEVER = Number.POSITIVE_INFINITY;
 
 export class Consumer {
@@ -53,8 +55,7 @@ export class Consumer {
   #look: NodeJS.Timeout | undefined;
   #renewal: Promise<void> | null = null;
   #stuckSinceMs = NEVER;
-  #quiet: NodeJS.Timeout | undefined;
-  #hasHeard = false;
+  #heardAtMs = 0;
 
   constructor(link: BrokerLink, options: ConsumerOptions, backoff: Backoff, log: Logger) {
     this.#options = options;
@@ -64,11 +65,11 @@ export class Consumer {
       {
         name: options.name,
         open: (model) => model.createChannel(),
-        setUp: (channel, model) => this.#setUp(channel, model),
+        setUp: (channel, model, replaces) => this.#setUp(channel, model, replaces),
         lost: () => {
           this.#session = null;
           this.#renewal = null;
-          this.#lookAtNothing();
+          this.#calm();
         },
       },
       backoff,
@@ -88,7 +89,7 @@ export class Consumer {
   /** Takes no more deliveries; those received can still be settled. */
   async cancel(): Promise<void> {
     this.#cancelled = true;
-    this.#lookAtNothing();
+    this.#calm();
     await this.#renewal;
     // A channel that closes meanwhile has cancelled its consumer too.
     await this.#session?.cancel().catch(() => {});
@@ -100,15 +101,15 @@ export class Consumer {
     await this.#keeper.stop();
   }
 
-  async #setUp(channel: Channel, model: ChannelModel): Promise<void> {
+  async #setUp(channel: Channel, model: ChannelModel, replaces: boolean): Promise<void> {
     const { prefetch, prepare, memory } = this.#options;
-    // In the place of another channel there is nothing to declare; if the queue is gone, consuming says so.
-    if (this.#session === null) await prepare(model);
+    // If the queue is gone meanwhile, subscribing says so.
+    if (!replaces) await prepare(model);
     await channel.prefetch(prefetch);
     const session = new ConsumerSession(channel, memory);
     this.#session = session;
+    this.#heardAtMs = performance.now();
     await this.#subscribe(session);
-    this.#listen(session);
   }
 
   async #subscribe(session: ConsumerSession): Promise<void> {
@@ -121,7 +122,7 @@ export class Consumer {
         );
         return;
       }
-      this.#hasHeard = true;
+      this.#heardAtMs = performance.now();
       session.delivered(message);
       received(message, session);
       if (session.crowd >= this.#maxCrowd && this.#look === undefined && session === this.#session)
@@ -158,22 +159,23 @@ export class Consumer {
 
   // ── when nothing comes ───────────────────────────────────────────────────────────────────────────────────
 
-  #listen(session: ConsumerSession): void {
-    if (this.#cancelled || session !== this.#session) return;
-    this.#hasHeard = false;
-    // Not all consumers of a pool at once.
-    const waitMs = this.#options.quietMs * (1 - Math.random() / 4);
-    clearTimeout(this.#quiet);
-    this.#quiet = setTimeout(() => {
-      if (!this.#hasHeard && session.isEmpty) this.#renew(() => this.#startOver(session));
-      this.#listen(session);
-    }, waitMs);
+  /**
+   * To be called every few seconds, when the broker's queues are known to answer: to cancel at a quorum queue without a
+   * leader takes RabbitMQ a minute and may end in the loss of the connection.
+   */
+  startOverIfQuiet(): void {
+    const session = this.#session;
+    if (session === null || this.#cancelled || !this.isUp) return;
+    const isQuiet = performance.now() - this.#heardAtMs >= this.#options.quietMs;
+    if (isQuiet && session.isEmpty) this.#renew(() => this.#startOver(session));
   }
 
   async #startOver(session: ConsumerSession): Promise<void> {
+    const heardAtMs = this.#heardAtMs;
     await session.cancel();
+    if (session !== this.#session) return;
     // What came before the cancel took effect shows that all is well, and needs its channel.
-    if (session.isEmpty && !this.#hasHeard) await this.#keeper.replace();
+    if (this.#heardAtMs === heardAtMs) await this.#keeper.replace();
     else await this.#subscribe(session);
   }
 
@@ -182,18 +184,24 @@ export class Consumer {
   /** One renewal at a time. */
   #renew(renew: () => Promise<void>): void {
     if (this.#renewal !== null) return;
+    let timer: NodeJS.Timeout | undefined;
+    const tooLate = new Promise<void>((resolve) => {
+      timer = setTimeout(() => {
+        if (this.#renewal === renewal) this.#keeper.reset(`no answer within ${RENEWAL_TIMEOUT_MS} ms`);
+        resolve();
+      }, RENEWAL_TIMEOUT_MS);
+    });
     // A channel that closes meanwhile is opened and subscribed again by its keeper.
-    const renewal = renew()
-      .catch(() => {})
-      .finally(() => {
-        if (this.#renewal === renewal) this.#renewal = null;
-      });
+    const renewed = renew().catch(() => {});
+    const renewal = Promise.race([renewed, tooLate]).finally(() => {
+      clearTimeout(timer);
+      if (this.#renewal === renewal) this.#renewal = null;
+    });
     this.#renewal = renewal;
   }
 
-  #lookAtNothing(): void {
+  #calm(): void {
     clearTimeout(this.#look);
-    clearTimeout(this.#quiet);
     this.#look = undefined;
     this.#stuckSinceMs = NEVER;
   }

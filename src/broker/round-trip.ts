@@ -39,6 +39,7 @@ export class RoundTrip {
   #underWay = 0;
   #onNoneUnderWay: () => void = () => {};
   #onChange: (works: boolean, reason: string) => void = () => {};
+  #onConfirmed: () => void = () => {};
 
   /** @param isWhole all other channels of the node are up */
   constructor(
@@ -84,6 +85,11 @@ export class RoundTrip {
   /** Also told when only the reason for not working changes. */
   onChange(listener: (works: boolean, reason: string) => void): void {
     this.#onChange = listener;
+  }
+
+  /** Told when a probe is confirmed, whether it comes back or not: queues take messages. */
+  onConfirmed(listener: () => void): void {
+    this.#onConfirmed = listener;
   }
 
   start(): void {
@@ -150,6 +156,7 @@ export class RoundTrip {
         if (error || sequence !== this.#sequence) return;
         this.#confirmed = true;
         this.#completeIfBoth();
+        this.#onConfirmed();
       });
       this.#underWay++;
     } catch (error) {

@@ -19,7 +19,7 @@ export async function deleteQueue(queue: string, amqpUrl?: string): Promise<numb
   return messageCount;
 }
 
-/** Deletes a queue and declares it, without waiting in between. Returns what `deleteQueue` does. */
+/** Deletes a queue and declares it as soon as that is done. Returns what `deleteQueue` does. */
 export async function recreateQueue(
   queue: string,
   args: Record<string, unknown>,

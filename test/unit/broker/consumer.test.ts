@@ -222,51 +222,73 @@ test('a channel that is lost while the consumer sets aside is replaced by one th
   expect(next.subscriptions).toBe(3);
 });
 
+/** Nothing comes for so long that the consumer may start over, and it is asked to. */
+async function quiet(consumer: Consumer): Promise<void> {
+  await vi.advanceTimersByTimeAsync(QUIET_MS);
+  consumer.startOverIfQuiet();
+  await vi.advanceTimersByTimeAsync(1);
+}
+
 test('one to which nothing comes starts over on a new channel, and is up throughout', async () => {
-  const { channel, channels, prepare, consumer, taken, settle } = await start(AMPLE);
+  const { channel, channels, createChannel, prepare, consumer, taken, settle } = await start(AMPLE);
   channel.publish(1);
   await settle(1);
-  for (let ms = 0; ms < 3 * QUIET_MS; ms += 100) {
-    await vi.advanceTimersByTimeAsync(100);
-    expect(consumer.isUp).toBe(true);
-  }
-  expect(channels.length).toBeGreaterThanOrEqual(3);
-  const last = channels.at(-1)!;
-  expect(channels.filter(({ isOpen }) => isOpen)).toEqual([last]);
+  const wasUp: boolean[] = [];
+  createChannel.mockImplementationOnce(async () => {
+    const next = new ConsumingChannel();
+    const [consume, close] = [next.consume.bind(next), channel.close.bind(channel)];
+    next.consume = async (...args) => {
+      wasUp.push(consumer.isUp);
+      await consume(...args);
+    };
+    channel.close = async () => {
+      wasUp.push(consumer.isUp);
+      await close();
+      wasUp.push(consumer.isUp);
+    };
+    channels.push(next);
+    return next as unknown as Channel;
+  });
+  await quiet(consumer);
+  expect(wasUp).toEqual([true, true, true]);
+  await quiet(consumer);
+  expect(channels.map(({ isOpen }) => isOpen)).toEqual([false, false, true]);
   expect(prepare).toHaveBeenCalledTimes(1);
-  last.publish(1);
+  channels[2]!.publish(1);
   expect(taken).toHaveLength(1);
 });
 
 test('one that takes something now and then keeps its channel', async () => {
-  const { channel, channels, settle } = await start(AMPLE);
+  const { channel, channels, consumer, settle } = await start(AMPLE);
   for (let i = 0; i < 20; i++) {
-    await vi.advanceTimersByTimeAsync(QUIET_MS / 2);
+    await vi.advanceTimersByTimeAsync(QUIET_MS - 10);
+    consumer.startOverIfQuiet();
     channel.publish(1);
     await settle(1);
   }
   expect(channels).toHaveLength(1);
 });
 
-test('one whose deliveries wait for something keeps its channel', async () => {
-  const { channel, channels, settle } = await start(AMPLE);
+test('one whose deliveries wait for something keeps its channel until they are settled', async () => {
+  const { channel, channels, consumer, settle } = await start(AMPLE);
   channel.publish(1);
-  await vi.advanceTimersByTimeAsync(3 * QUIET_MS);
+  await quiet(consumer);
   expect(channels).toHaveLength(1);
   await settle(1);
   expect(channel.open.size).toBe(0);
-  await vi.advanceTimersByTimeAsync(QUIET_MS);
+  await quiet(consumer);
   expect(channels).toHaveLength(2);
 });
 
 test('what comes while the consumer is being cancelled to start over keeps its channel', async () => {
-  const { channel, channels, taken } = await start(AMPLE);
+  const { channel, channels, consumer, taken } = await start(AMPLE);
   const cancel = channel.cancel.bind(channel);
   channel.cancel = async (consumerTag) => {
+    await vi.advanceTimersByTimeAsync(1);
     channel.publish(1);
     await cancel(consumerTag);
   };
-  await vi.advanceTimersByTimeAsync(QUIET_MS);
+  await quiet(consumer);
   expect(taken).toHaveLength(1);
   expect(channels).toHaveLength(1);
   expect(channel.subscriptions).toBe(2);
@@ -277,44 +299,50 @@ test('a consumer that cannot start over is down until it can, and declares its q
   const { channels, createChannel, prepare, consumer } = await start(AMPLE);
   createChannel.mockRejectedValueOnce(new Error('no more channels'));
   await vi.advanceTimersByTimeAsync(QUIET_MS);
+  consumer.startOverIfQuiet();
+  await vi.advanceTimersByTimeAsync(0);
+  expect(consumer.isUp).toBe(false);
+  await vi.advanceTimersByTimeAsync(100);
   expect(channels.map(({ isOpen }) => isOpen)).toEqual([false, true]);
   expect(consumer.isUp).toBe(true);
   expect(prepare).toHaveBeenCalledTimes(2);
 });
 
-test('a channel that is lost while the consumer opens another leaves one that is subscribed', async () => {
-  const { channel, channels, createChannel, consumer } = await start(AMPLE);
-  let opened!: () => void;
-  const opening = new Promise<void>((resolve) => {
-    opened = resolve;
-  });
-  createChannel.mockImplementationOnce(async () => {
-    await opening;
-    channels.push(new ConsumingChannel());
-    return channels.at(-1) as unknown as Channel;
-  });
-  await vi.advanceTimersByTimeAsync(QUIET_MS);
-  void channel.close();
-  await vi.advanceTimersByTimeAsync(1_000);
-  opened();
-  await vi.advanceTimersByTimeAsync(1_000);
-  const [, second, third] = channels;
-  expect([second!.isOpen, second!.isSubscribed]).toEqual([true, true]);
-  expect([third!.isOpen, third!.isSubscribed]).toEqual([false, false]);
-  expect(consumer.isUp).toBe(true);
-});
+test.each(['lost', 'cancelled'])(
+  'a consumer whose channel is %s while it opens another has one subscription, or none if it was cancelled',
+  async (what) => {
+    const { channel, channels, createChannel, consumer } = await start(AMPLE);
+    let open!: () => void;
+    const mayOpen = new Promise<void>((resolve) => {
+      open = resolve;
+    });
+    createChannel.mockImplementationOnce(async () => {
+      await mayOpen;
+      channels.push(new ConsumingChannel());
+      return channels.at(-1) as unknown as Channel;
+    });
+    await quiet(consumer);
+    const [loses, cancelled] = [what === 'lost', what === 'cancelled'];
+    if (loses) void channel.close();
+    const cancellation = cancelled ? consumer.cancel() : undefined;
+    await vi.advanceTimersByTimeAsync(1_000);
+    open();
+    await vi.advanceTimersByTimeAsync(1_000);
+    await cancellation;
+    expect(channels.filter(({ isOpen }) => isOpen)).toHaveLength(1);
+    expect(channels.filter(({ isSubscribed }) => isSubscribed)).toHaveLength(cancelled ? 0 : 1);
+    expect(consumer.isUp).toBe(true);
+  },
+);
 
-test('a consumer that is cancelled while it starts over stays cancelled', async () => {
+test('a channel that answers no more is given up', async () => {
   const { channel, channels, consumer } = await start(AMPLE);
-  let cancelled!: Promise<void>;
-  const cancel = channel.cancel.bind(channel);
-  channel.cancel = async (consumerTag) => {
-    channel.cancel = cancel;
-    cancelled = consumer.cancel();
-    await cancel(consumerTag);
-  };
-  await vi.advanceTimersByTimeAsync(QUIET_MS);
-  await cancelled;
-  await vi.advanceTimersByTimeAsync(3 * QUIET_MS);
-  for (const each of channels) expect(each.isSubscribed).toBe(false);
+  channel.hangs = true;
+  await quiet(consumer);
+  expect(channels).toHaveLength(1);
+  await vi.advanceTimersByTimeAsync(200_000);
+  expect(channels.map(({ isOpen }) => isOpen)).toEqual([false, true]);
+  expect(channels[1]!.isSubscribed).toBe(true);
+  await quiet(consumer);
+  expect(channels).toHaveLength(3);
 });

@@ -66,6 +66,26 @@ afterEach(() => {
 });
 
 describe('the broker round trip', () => {
+  test('tells of a confirm, whether the probe comes back or not, and of no refusal or late one', async () => {
+    const { link, roundTrip, consume } = begin();
+    const told = vi.fn();
+    roundTrip.onConfirmed(told);
+    const channel = await connect(link);
+    const first = lastProbe(channel);
+    consume(first);
+    first.confirmed!(new Error('message nacked'));
+    await vi.advanceTimersByTimeAsync(TIMEOUT_MS);
+    expect(told).not.toHaveBeenCalled();
+    const second = lastProbe(channel);
+    second.confirmed!(null);
+    expect(told).toHaveBeenCalledTimes(1);
+    await vi.advanceTimersByTimeAsync(TIMEOUT_MS);
+    const third = lastProbe(channel);
+    await vi.advanceTimersByTimeAsync(TIMEOUT_MS);
+    third.confirmed!(null);
+    expect(told).toHaveBeenCalledTimes(1);
+  });
+
   test('works once a probe was both confirmed and consumed, in either order', async () => {
     for (const consumedFirst of [true, false]) {
       const { link, roundTrip, changes, consume, session } = begin();
