@@ -10,6 +10,8 @@ export class Outbox {
   #waiting: Reply[] = [];
   #writing: Reply[] | null = null;
   #bytes = 0;
+  /** Of those that wait, how many have an `expires_at`. */
+  #expiring = 0;
 
   /** Replies that are not settled: waiting or being written. */
   get count(): number {
@@ -32,6 +34,35 @@ export class Outbox {
   push(reply: Reply): void {
     this.#waiting.push(reply);
     this.#bytes += reply.byteLength;
+    this.#expiring += expires(reply);
+  }
+
+  /**
+   * Puts another copy of a reply in the place of the one that is not settled, whether its write has begun or not.
+   * @returns the copy that has had the place; `undefined` if no reply with that number and that body is here
+   */
+  replace(copy: Reply): Reply | undefined {
+    for (const replies of [this.#waiting, this.#writing ?? []]) {
+      const place = replies.findIndex(({ toDeviceSeq }) => toDeviceSeq === copy.toDeviceSeq);
+      const older = replies[place];
+      if (older === undefined || !older.body.equals(copy.body)) continue;
+      replies[place] = copy;
+      if (replies === this.#waiting) this.#expiring += expires(copy) - expires(older);
+      return older;
+    }
+    return undefined;
+  }
+
+  /** Takes those out that wait and whose `expires_at` has passed. */
+  takeExpired(wallClockMs: number): Reply[] {
+    if (this.#expiring === 0) return [];
+    const isExpired = ({ expiresAtMs }: Reply) => expiresAtMs !== undefined && wallClockMs >= expiresAtMs;
+    const expired = this.#waiting.filter(isExpired);
+    if (expired.length === 0) return expired;
+    this.#waiting = this.#waiting.filter((reply) => !isExpired(reply));
+    this.#expiring -= expired.length;
+    for (const reply of expired) this.#bytes -= reply.byteLength;
+    return expired;
   }
 
   /**
@@ -51,7 +82,10 @@ export class Outbox {
     const batch = this.#waiting.splice(0, taken);
     const encoded = Buffer.allocUnsafe(bytes);
     let offset = 0;
-    for (const reply of batch) offset = encodeFrame(framing, reply.body, encoded, offset);
+    for (const reply of batch) {
+      offset = encodeFrame(framing, reply.body, encoded, offset);
+      this.#expiring -= expires(reply);
+    }
     this.#writing = batch;
     for (const reply of this.#waiting) reply.detach();
     return encoded;
@@ -74,7 +108,12 @@ export class Outbox {
   takeWaiting(): Reply[] {
     const waiting = this.#waiting;
     this.#waiting = [];
+    this.#expiring = 0;
     for (const reply of waiting) this.#bytes -= reply.byteLength;
     return waiting;
   }
+}
+
+function expires({ expiresAtMs }: Reply): 0 | 1 {
+  return expiresAtMs === undefined ? 0 : 1;
 }

@@ -125,7 +125,7 @@ export class ReplyLane {
         resequencer.replaceParked(seq, reply)?.settle('duplicate');
         break;
       case 'duplicate':
-        reply.settle('duplicate');
+        this.#duplicate(reply);
         break;
       case 'stale':
         reply.settle(
@@ -142,6 +142,16 @@ export class ReplyLane {
         break;
       }
     }
+  }
+
+  /**
+   * A copy of a reply that the socket has not taken yet takes its place: the broker has delivered it again because the
+   * channel of the first is gone, and to acknowledge it now would leave the reply with nobody.
+   */
+  #duplicate(copy: Reply): void {
+    const older = this.#outbox.replace(copy);
+    if (older !== undefined) copy.detach();
+    (older ?? copy).settle('duplicate');
   }
 
   #releaseReady(resequencer: Resequencer<Reply>): void {
@@ -231,7 +241,7 @@ export class ReplyLane {
       return;
     }
     if (reply.expiresAtMs !== undefined && Date.now() >= reply.expiresAtMs) {
-      reply.settle('expired', `expires_at ${reply.expiresAtMs} has passed`);
+      settleExpired(reply);
       return;
     }
     const problem = this.#bodyProblem(reply.body);
@@ -282,12 +292,21 @@ export class ReplyLane {
   flush(): void {
     this.#flushScheduled = false;
     if (this.#outbox.isWriting || this.#writeEnded) return;
+    this.#dropExpired();
     this.#enqueueAck();
     if (!this.#outbox.hasWaiting) return;
     const bytes = this.#outbox.startWrite(this.#host.limits.framing, MAX_BATCH_BYTES);
     this.#writeSinceMs = this.#host.now();
     this.#owner.laneDeadlineChanged();
     this.#owner.write(bytes, (error) => this.#written(error));
+  }
+
+  /** A slow device may have kept them waiting for long. */
+  #dropExpired(): void {
+    const expired = this.#outbox.takeExpired(Date.now());
+    if (expired.length === 0) return;
+    this.#reportHolding();
+    for (const reply of expired) settleExpired(reply);
   }
 
   #written(error: Error | undefined): void {
@@ -394,4 +413,8 @@ export class ReplyLane {
     const outcome = reason === 'slow_consumer' ? 'slow_consumer' : 'connection_closed';
     for (const reply of replies) reply.settle(outcome, `connection ended: ${reason}`);
   }
+}
+
+function settleExpired(reply: Reply): void {
+  reply.settle('expired', `expires_at ${reply.expiresAtMs} has passed`);
 }

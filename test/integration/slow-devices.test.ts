@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { PrivateBroker } from '../../src/dev/private-broker.ts';
 import { Backend } from '../helpers/backend.ts';
 import { Device } from '../helpers/device.ts';
 import { eventually, within } from '../helpers/eventually.ts';
@@ -20,6 +21,54 @@ const WIDE = {
   OWSLA_REPLY_MAX_PARKED_BYTES: '64MiB',
   OWSLA_REPLY_WRITE_TIMEOUT_MS: '60s',
 };
+
+test('what a slow device has not taken stays with the broker when the channel it came by is lost', async () => {
+  await using broker = await PrivateBroker.start();
+  await using gateway = await GatewayProcess.start({ amqpUrl: broker.url, env: WIDE });
+  await using backend = await Backend.connect(gateway.names, broker.url);
+  await backend.collect();
+  using slow = await Device.connect(gateway.port);
+  const slowId = await helloFrom(slow, backend, 'slow');
+  const { replyTo: inbox } = backend.lines[0]!.properties;
+  slow.socket.pause();
+  for (let n = 0; n < REPLIES; n++) backend.reply(slowId, numbered(n), { seq: n, queue: inbox });
+  await backend.flushed();
+  const unsettled = async () => {
+    const listed = await broker.ctl('list_queues', '--formatter', 'json', 'name', 'messages');
+    return JSON.parse(listed).find(({ name }: { name: string }) => name === inbox)?.messages as number;
+  };
+  let held = -1;
+  await eventually('the kernels take no more', async () => {
+    const before = held;
+    held = await unsettled();
+    return held === before;
+  });
+  expect(held).toBeGreaterThan(100);
+
+  const received = await gateway.metric('owsla_replies_total', { result: 'duplicate' });
+  await closeConnection(broker, ' consume');
+  await eventually('the copies have come', async () => {
+    const duplicates = await gateway.metric('owsla_replies_total', { result: 'duplicate' });
+    return duplicates - received >= held;
+  });
+  expect(await unsettled()).toBe(held);
+
+  const [[, pid]] = [...(await gateway.workers())] as [[string, number]];
+  process.kill(pid, 'SIGKILL');
+  const undelivered = await backend.undeliveredCount(held);
+  const numbers = undelivered.map(({ content }) => Number.parseInt(String(content), 10));
+  expect(numbers.sort((a, b) => a - b)).toEqual(Array.from({ length: held }, (_, n) => REPLIES - held + n));
+});
+
+/** As an operator does it. */
+async function closeConnection(broker: PrivateBroker, name: string): Promise<void> {
+  const listed = await broker.ctl('list_connections', 'pid', 'client_properties');
+  const [pid] = listed
+    .split('\n')
+    .find((line) => line.includes(`${name}"`))!
+    .split('\t');
+  await broker.ctl('close_connection', pid!, 'test');
+}
 
 describe('a device that never reads is closed as slow_consumer', () => {
   test.each([

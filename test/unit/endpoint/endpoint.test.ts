@@ -178,15 +178,52 @@ describe('replies to the device', () => {
     expect(Buffer.concat(socket.writes).toString()).toBe('r0\nr1\nr2\nr3\n');
     expect(outcomesOf(replies).flat()).toEqual([
       'delivered',
-      'delivered',
-      // The newer copy takes the parked one's place.
+      // The newer copy takes the place of one that is parked, or waits for the socket.
+      'duplicate',
       'duplicate',
       'delivered',
-      'duplicate',
+      'delivered',
       'delivered',
     ]);
     expect(host.parked).toBe(0);
     expect(endpoint.lastToDeviceSeq).toBe(3);
+  });
+
+  test.each(['waits for', 'is being written to'])(
+    'of which one %s the socket are settled with it when they come again, and not before',
+    async (state) => {
+      const { socket, endpoint } = await connect();
+      socket.takesWrites = false;
+      if (state === 'waits for') endpoint.deliver(new FakeReply('under way'));
+      await turn();
+      const [first, copy, other] = ['r0', 'r0', 'other'].map((body) => new FakeReply(body, 0));
+      endpoint.deliver(first!);
+      await turn();
+      endpoint.deliver(copy!);
+      endpoint.deliver(other!);
+      expect(outcomesOf([first!, copy!, other!])).toEqual([['duplicate'], [], ['duplicate']]);
+      expect(copy!.detached).toBe(true);
+      socket.takesWrites = true;
+      socket.takeWrite();
+      await turn();
+      expect(copy!.outcomes).toEqual(['delivered']);
+      expect(Buffer.concat(socket.writes).toString()).toMatch(/^(under way\n)?r0\n$/);
+      const late = new FakeReply('r0', 0);
+      endpoint.deliver(late);
+      expect(late.outcomes).toEqual(['duplicate']);
+    },
+  );
+
+  test('that come again have the fate of a write that fails', async () => {
+    const { socket, endpoint } = await connect();
+    socket.takesWrites = false;
+    const [first, copy] = [new FakeReply('r0', 0), new FakeReply('r0', 0)];
+    endpoint.deliver(first);
+    await turn();
+    endpoint.deliver(copy);
+    socket.destroy();
+    await turn();
+    expect(outcomesOf([first, copy])).toEqual([['duplicate'], ['connection_closed']]);
   });
 
   test('without a number pass those that wait for one', async () => {
@@ -260,6 +297,31 @@ describe('replies that expire', () => {
     await turn();
     expect(outcomesOf(replies)).toEqual([['expired'], ['expired'], ['delivered']]);
     expect(socket.writes.map(String)).toEqual(['r\n']);
+  });
+
+  test('while they wait for a slow device are not delivered, and hold nothing up', async () => {
+    const { socket, endpoint } = await connect();
+    socket.takesWrites = false;
+    endpoint.deliver(new FakeReply('slow', 0));
+    await turn();
+    const replies = [1, 2, 3].map(
+      (seq) => new FakeReply(`r${seq}`, seq, seq === 3 ? undefined : startMs + 1_000 * seq),
+    );
+    for (const reply of replies) endpoint.deliver(reply);
+    // A copy that comes again expires with the place that it takes.
+    const copy = new FakeReply('r1', 1, startMs + 1_000);
+    endpoint.deliver(copy);
+    vi.setSystemTime(startMs + 1_500);
+    socket.takesWrites = true;
+    socket.takeWrite();
+    await turn();
+    expect(socket.writes.map(String)).toEqual(['slow\n', 'r2\nr3\n']);
+    expect(outcomesOf([...replies, copy])).toEqual([
+      ['duplicate'],
+      ['delivered'],
+      ['delivered'],
+      ['expired'],
+    ]);
   });
 
   test('while they are parked are not delivered when their turn comes, and hold nothing up', async () => {
