@@ -68,7 +68,7 @@ export class Gateway {
   /** This node, and those whose inboxes it has adopted. */
   readonly #ownNodes = new Set([this.nodeId]);
   readonly #config: Config;
-  readonly #maxConnections: number;
+  #maxConnections: number;
   readonly #metrics: Metrics;
   readonly #log: Logger;
   readonly #registry = new LocalRegistry<Endpoint>();
@@ -83,6 +83,7 @@ export class Gateway {
   readonly #host: EndpointHost;
   readonly #deadlines: TimingWheel<Endpoint>;
   readonly #sweep: NodeJS.Timeout;
+  readonly #descriptorCheck: NodeJS.Timeout;
   /** Endpoints whose end is not complete, the registered ones included. */
   readonly #alive = new Set<Endpoint>();
   /** Those whose reads are paused: nobody but the kernel notices when their peer goes. */
@@ -101,10 +102,8 @@ export class Gateway {
     this.#config = config;
     this.#metrics = metrics;
     this.#log = log.child({ node: this.nodeId });
-    this.#maxConnections = Math.min(
-      config.listen.maxConnections || Number.POSITIVE_INFINITY,
-      connectionsWithinDescriptorLimit(),
-    );
+    this.#maxConnections = mostConnections(config);
+    this.#descriptorCheck = setInterval(() => this.#lookAtDescriptorLimit(), DESCRIPTOR_CHECK_MS);
     this.#deadlines = new TimingWheel(WHEEL_TICK_MS, WHEEL_SLOTS, now(), (endpoint, nowMs) =>
       endpoint.deadlinePassed(nowMs),
     );
@@ -162,6 +161,14 @@ export class Gateway {
     this.#acceptors.wake();
   }
 
+  /** It can be changed while the process runs (prlimit). */
+  #lookAtDescriptorLimit(): void {
+    const maxConnections = mostConnections(this.#config);
+    if (maxConnections === this.#maxConnections) return;
+    this.#maxConnections = maxConnections;
+    this.#log.warn({ maxConnections, connections: this.#alive.size }, 'the limit of open files has changed');
+  }
+
   async #checkPausedPeers(port: number): Promise<void> {
     if (this.#paused.size === 0) return;
     // Those that pause while the table is read may not be in it yet.
@@ -188,6 +195,7 @@ export class Gateway {
     let { unconfirmedFrames } = this.#broker.producer;
     for (const endpoint of this.#alive) unconfirmedFrames += endpoint.abandonFrames();
     clearInterval(this.#sweep);
+    clearInterval(this.#descriptorCheck);
     clearInterval(this.#pausedPeerCheck);
     await Promise.race([this.#broker.stop(), deadline]);
     return { unconfirmedFrames };
@@ -363,7 +371,7 @@ export class Gateway {
         port: listen.port,
         backlog: listen.backlog,
         reusePort: listen.reusePort,
-        maxConnections: this.#maxConnections,
+        maxConnections: () => this.#maxConnections,
         handshakeTimeoutMs: tls.handshakeTimeoutMs,
         keepAliveMs: endpoint.keepAliveMs,
         minVersion: tls.minVersion,
@@ -451,6 +459,7 @@ const CLOSE_TICK_MS = 20;
 /** Share of `maxConnections` from which those whose peer has closed have to make room. */
 const CROWDED = 0.9;
 const REFUSAL_QUIET_MS = 10_000;
+const DESCRIPTOR_CHECK_MS = 5_000;
 /** What handshakes may take of one turn of the event loop: about four of them, or one with a large RSA key. */
 const HANDSHAKE_TURN_MS = 2;
 /** Slots that a late event loop leaves. */
@@ -459,6 +468,10 @@ const MIN_SLOTS = 64;
 /** Half to one and a half, so that nodes that drain together do not tick together. */
 function jitter(): number {
   return 0.5 + Math.random();
+}
+
+function mostConnections({ listen }: Config): number {
+  return Math.min(listen.maxConnections || Number.POSITIVE_INFINITY, connectionsWithinDescriptorLimit());
 }
 
 function overloadGate({ listen, admission }: Config, { permits }: MachineShare): AdmissionGate<Handshake> {

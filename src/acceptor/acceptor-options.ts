@@ -15,7 +15,7 @@ export interface AcceptorOptions {
   /** A listening socket of its own for each worker, where the runtime and the system can. */
   readonly reusePort: boolean;
   /** Handshakes included. */
-  readonly maxConnections: number;
+  maxConnections(): number;
   /** Sockets that have not sent a ClientHello; past that the longest silent one has to go. */
   readonly maxSilent: number;
   readonly handshakeTimeoutMs: number;

@@ -178,7 +178,7 @@ export class AcceptorPool {
     }
     const now = this.#now();
     if (this.#silent.size >= maxSilent) this.#makeRoom(now);
-    const isFull = () => this.#pending.size + this.#handlers.openConnections() >= maxConnections;
+    const isFull = () => this.#pending.size + this.#handlers.openConnections() >= maxConnections();
     // The one that has to go is gone once its close is reported; this one takes its descriptor's place.
     if (isFull() && !this.#makeRoom(now)) {
       this.#reset(socket, 'max_connections', remoteAddress);

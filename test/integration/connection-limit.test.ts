@@ -53,29 +53,42 @@ it.each([
   expect(traffic.drops).toBe(0);
 });
 
-it('keeps serving when there are fewer descriptors than it was started with, and recovers', async () => {
-  await using gateway = await GatewayProcess.start({ workers: 2 });
-  await using traffic = await Traffic.start(gateway);
-  await traffic.flows();
-  const pids = [...(await gateway.workers()).values()];
-  const allow = (pid: number, descriptors: number) =>
-    execFileSync('prlimit', ['--pid', String(pid), `--nofile=${descriptors}:`]);
-  for (const pid of pids) allow(pid, readdirSync(`/proc/${pid}/fd`).length + 3);
+it.each([
+  [3, 'closed unseen by the runtime'],
+  [60, 'refused and counted, once the workers have noticed'],
+])(
+  'keeps serving when %i descriptors are left of those it was started with, and recovers: newcomers are %s',
+  async (left) => {
+    await using gateway = await GatewayProcess.start({ workers: 2 });
+    await using traffic = await Traffic.start(gateway);
+    await traffic.flows();
+    const pids = [...(await gateway.workers()).values()];
+    const allow = (pid: number, descriptors: number) =>
+      execFileSync('prlimit', ['--pid', String(pid), `--nofile=${descriptors}:`]);
+    for (const pid of pids) allow(pid, readdirSync(`/proc/${pid}/fd`).length + left);
+    const noticed = () =>
+      gateway.log.filter(({ msg }) => msg === 'the limit of open files has changed').length;
+    if (left > 3) await eventually('both notice', () => noticed() === 2);
 
-  let refused = 0;
-  for (let n = 0; n < 30; n++)
-    await Device.connect(gateway.port).then(
-      (device) => newcomers.push(device),
-      () => refused++,
-    );
-  expect(refused).toBeGreaterThan(10);
-  await traffic.flows();
-  expect(await gateway.readiness()).toMatchObject({ ready: true });
+    let refused = 0;
+    for (let n = 0; n < 30; n++)
+      await Device.connect(gateway.port).then(
+        (device) => newcomers.push(device),
+        () => refused++,
+      );
+    expect(refused).toBeGreaterThan(10);
+    const counted = await gateway.metric('owsla_connections_refused_total', { reason: 'max_connections' });
+    if (left > 3) expect(counted).toBe(refused);
+    await traffic.flows();
+    expect(await gateway.readiness()).toMatchObject({ ready: true });
+    await eventually('both have noticed', () => noticed() === 2);
 
-  for (const pid of pids) allow(pid, 1_000);
-  for (let n = 0; n < 20; n++) newcomers.push(await Device.connect(gateway.port));
-  await traffic.flows();
-  const report = await traffic.settle();
-  expect(report.violations).toEqual([]);
-  expect(traffic.drops).toBe(0);
-});
+    for (const pid of pids) allow(pid, 1_000);
+    await eventually('both notice that there are more again', () => noticed() === 4);
+    for (let n = 0; n < 20; n++) newcomers.push(await Device.connect(gateway.port));
+    await traffic.flows();
+    const report = await traffic.settle();
+    expect(report.violations).toEqual([]);
+    expect(traffic.drops).toBe(0);
+  },
+);
