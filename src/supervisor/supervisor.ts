@@ -51,6 +51,8 @@ class Supervisor {
   /** SIGHUP came while a rolling restart was under way. */
   #restartAgain = false;
   #exitCode = 0;
+  /** Workers that ended by a signal while the gateway was draining. */
+  #killed = 0;
   #stopped: () => void = () => {};
 
   constructor(settings: LoadedSettings, load: () => LoadedSettings) {
@@ -122,9 +124,14 @@ class Supervisor {
     if (unconfirmedFrames > 0) {
       this.#log.error({ unconfirmedFrames }, 'stopped with frames that the broker has not confirmed');
       this.#exitCode ||= 1;
-    } else {
+    } else if (this.#killed === 0) {
       this.#log.info('stopped');
     }
+    if (this.#killed > 0)
+      this.#log.error(
+        { workers: this.#killed },
+        'stopped; workers that were killed did not say how many frames they left unconfirmed',
+      );
     return this.#exitCode;
   }
 
@@ -206,6 +213,7 @@ class Supervisor {
   #exited(slot: WorkerSlot, { code, signal }: Exit, asked: boolean): void {
     if (this.#phase !== 'running') {
       if (!asked || signal !== null) this.#exitCode ||= 1;
+      if (signal !== null) this.#killed++;
       this.#stopIfDone();
       return;
     }

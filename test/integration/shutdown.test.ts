@@ -167,6 +167,7 @@ describe('a shutdown', () => {
     expect(signal).toBeNull();
     expect(code).toBeGreaterThan(0);
     expect(gateway.log.map((line) => line.msg)).toContain('second signal: stopping at once');
+    expect(gateway.log.at(-1)!.msg).toContain('did not say how many frames they left unconfirmed');
     await within('close', device.closed);
     expect(await processesLeft([gateway.names.fromDevice])).toEqual([]);
   });
