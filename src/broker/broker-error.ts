@@ -9,7 +9,12 @@ export class BrokerError extends Error {
   }
 }
 
-export type BrokerErrorCode = 'connect_failed' | 'heartbeat_timeout' | 'channel_closed' | 'topology_mismatch';
+export type BrokerErrorCode =
+  | 'connect_failed'
+  | 'heartbeat_timeout'
+  | 'no_answer'
+  | 'channel_closed'
+  | 'topology_mismatch';
 
 export function messageOf(error: unknown): string {
   if (error instanceof AggregateError && error.message === '') return error.errors.map(messageOf).join('; ');

@@ -75,6 +75,11 @@ export class BrokerLink {
     this.#listeners.push(listener);
   }
 
+  /** Ends a connection whose broker does not answer, although its heartbeats come; another is made. */
+  giveUp(model: ChannelModel, reason: string): void {
+    if (model === this.#model) socketOf(model).destroy(new BrokerError('no_answer', reason));
+  }
+
   start(): void {
     this.#loop = this.#run();
   }

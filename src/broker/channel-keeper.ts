@@ -22,6 +22,8 @@ export interface ChannelUser<C extends Channel> {
 }
 
 const STEADY_MS = 10_000;
+/** Takes milliseconds; without a leader, queues may take RabbitMQ a minute. */
+const SET_UP_TIMEOUT_MS = 120_000;
 
 export class ChannelKeeper<C extends Channel> {
   readonly #user: ChannelUser<C>;
@@ -80,6 +82,11 @@ export class ChannelKeeper<C extends Channel> {
   async #open(model: ChannelModel, inPlaceOf: C | null = null): Promise<void> {
     if (this.#stopped) return;
     let channel: C | undefined;
+    const noAnswer = `channel ${this.#user.name} was not set up within ${SET_UP_TIMEOUT_MS} ms`;
+    const deadline = setTimeout(() => {
+      // One that is blocked answers once it reads again.
+      if (!this.#link.isBlocked) this.#link.giveUp(model, noAnswer);
+    }, SET_UP_TIMEOUT_MS);
     try {
       const opened = await this.#user.open(model);
       channel = opened;
@@ -103,6 +110,8 @@ export class ChannelKeeper<C extends Channel> {
       } else if (channel === undefined && this.#link.model === model) {
         this.#retryLater(messageOf(error));
       }
+    } finally {
+      clearTimeout(deadline);
     }
   }
 

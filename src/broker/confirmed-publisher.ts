@@ -193,7 +193,7 @@ export class ConfirmedPublisher<T> {
     if (channel !== this.#channel || this.#options.returned?.(message)) return;
     // The confirm of a returned message follows its return: giving the channel up now leaves it unconfirmed.
     const { routingKey, replyText } = message.fields as unknown as { routingKey: string; replyText: string };
-    this.#fail(channel, `message for ${routingKey} came back: ${replyText}`);
+    this.#fail(channel, `message for ${routingKey} came back (${replyText}): was the queue deleted?`);
   }
 
   #fail(channel: ConfirmChannel, reason: string): void {

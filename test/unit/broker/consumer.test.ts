@@ -94,7 +94,13 @@ async function start(maxHeldBytes: number) {
   const prepare = vi.fn(async () => {});
   const listeners: LinkListener[] = [];
   const model = { createChannel };
-  const link = { name: 'consume', model, listen: (listener: LinkListener) => listeners.push(listener) };
+  const giveUp = vi.fn();
+  const link = {
+    name: 'consume',
+    model,
+    listen: (listener: LinkListener) => listeners.push(listener),
+    giveUp,
+  };
   const aside: number[] = [];
   const taken: { message: ConsumeMessage; session: ConsumerSession }[] = [];
   const consumer = new Consumer(
@@ -118,7 +124,7 @@ async function start(maxHeldBytes: number) {
     for (const { message, session } of taken.splice(0, count)) session.settled(message);
     await vi.advanceTimersByTimeAsync(1);
   };
-  return { channel: channels[0]!, channels, createChannel, prepare, consumer, taken, aside, settle };
+  return { channel: channels[0]!, channels, createChannel, prepare, giveUp, consumer, taken, aside, settle };
 }
 
 beforeEach(() => void vi.useFakeTimers());
@@ -345,4 +351,15 @@ test('a channel that answers no more is given up', async () => {
   expect(channels[1]!.isSubscribed).toBe(true);
   await quiet(consumer);
   expect(channels).toHaveLength(3);
+});
+
+test('a channel that is never set up costs the connection, which does not answer', async () => {
+  const { channel, prepare, giveUp } = await start(AMPLE);
+  prepare.mockImplementationOnce(() => new Promise(() => {}));
+  void channel.close();
+  await vi.advanceTimersByTimeAsync(100_000);
+  expect(giveUp).not.toHaveBeenCalled();
+  await vi.advanceTimersByTimeAsync(30_000);
+  expect(giveUp).toHaveBeenCalledTimes(1);
+  expect(giveUp.mock.calls[0]![1]).toMatch(/^channel test was not set up within \d+ ms$/);
 });
