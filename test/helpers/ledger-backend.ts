@@ -116,9 +116,9 @@ export class LedgerBackend {
         await this.#serve(this.#urls[attempt % this.#urls.length]!);
       } catch {
         // The broker is gone, or not yet there: that is what tests do to it.
+        this.#ledger.backendReconnected();
         await delay(RETRY_MS);
       }
-      this.#ledger.backendReconnected();
       this.#onServed();
     }
   }

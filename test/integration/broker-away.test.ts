@@ -22,6 +22,7 @@ test('a broker that stays away: memory and processor time are bounded, and nothi
     amqpUrl: broker.url,
     workers: 2,
     env: {
+      OWSLA_AMQP_QUEUE_TYPE: 'quorum',
       OWSLA_AMQP_WINDOW_MESSAGES: String(WINDOW_MESSAGES),
       OWSLA_AMQP_RECONNECT_MIN_MS: String(RECONNECT_MIN_MS),
       OWSLA_AMQP_RECONNECT_MAX_MS: '3s',
@@ -52,6 +53,7 @@ test('a broker that stays away: memory and processor time are bounded, and nothi
   }
   expect(await metric('unconfirmed_frames')).toBe(2 * WINDOW_MESSAGES);
   expect(await metric('connections')).toBe(200);
+  expect((await gateway.readiness()).ready).toBe(false);
 
   const waits = (attempt: number) =>
     gateway.log.filter((line) => line.attempt === attempt).map((line) => line.retryInMs as number);

@@ -50,7 +50,10 @@ describe('a queue that somebody deletes under load', () => {
           lostBecauseOf(fromDevice)(line) ||
           (queueType === 'quorum' && line.msg === 'broker connection lost' && line.link === 'publish'),
       );
-      if (queueType === 'classic') expect(lost.channel).toBe('producer');
+      if (queueType === 'classic') {
+        expect(lost.channel).toBe('producer');
+        expect(lost.reason).toContain('deleted');
+      }
       await eventually('declared anew', async () => (await queueDepth(fromDevice)) !== undefined);
       traffic.backend.resume();
       await eventually('ready', async () => (await gateway.readiness()).ready);

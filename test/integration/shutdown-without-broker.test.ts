@@ -19,6 +19,7 @@ test.each([8_192, 100])(
       amqpUrl: broker.url,
       workers: WORKERS,
       env: {
+        OWSLA_AMQP_QUEUE_TYPE: 'quorum',
         OWSLA_AMQP_WINDOW_MESSAGES: String(window),
         OWSLA_SHUTDOWN_TIMEOUT_MS: `${DRAIN_MS}ms`,
         OWSLA_AMQP_RECONNECT_MAX_MS: '500ms',
@@ -67,7 +68,8 @@ test.each([8_192, 100])(
       'the backend has taken what there is',
       async () => (await queueDepth(gateway.names.fromDevice, broker.url)) === 0,
     );
-    const { lines } = await traffic.settle();
+    const { lines, violations } = await traffic.settle();
+    expect(violations).toEqual([]);
     expect(lines).toMatchObject({ unread: DEVICES * LINES, lost: 0, misordered: 0 });
     expect(counts.reduce((sum, line) => sum + Number(line.unconfirmedFrames), 0)).toBe(DEVICES * LINES);
   },

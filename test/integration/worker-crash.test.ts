@@ -11,7 +11,7 @@ it.each(['inbox', 'shared'] as const)(
     await using gateway = await GatewayProcess.start({
       workers: 2,
       // So long that only the successor of the worker can be what empties its inbox.
-      env: { OWSLA_AMQP_INBOX_TTL_MS: '20m' },
+      env: { OWSLA_AMQP_QUEUE_TYPE: 'quorum', OWSLA_AMQP_INBOX_TTL_MS: '20m' },
     });
     await using traffic = await Traffic.start(gateway, { replies });
     await using publisher = await Publisher.connect();
