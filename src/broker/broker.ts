@@ -49,6 +49,7 @@ export interface ReplyHandlers {
 }
 
 const REST_IDLE_MS = 2_000;
+const GIVE_WAY_MS = 500;
 /** A consumer to which nothing comes is suspected as late as a broker from which nothing does. */
 const QUIET_HEARTBEATS = 2;
 /** Of those that the queues allow, what forwards that cannot be made leave to crashes. */
@@ -60,7 +61,10 @@ export class Broker {
   readonly events: EventPublisher;
   readonly roundTrip: RoundTrip;
   readonly #undelivered: UndeliveredPublisher;
-  readonly #consumers: Consumer[] = [];
+  /** Those of the shared queue. */
+  readonly #pool: Consumer[] = [];
+  /** The pool and the inbox. */
+  readonly #consumers: Consumer[];
   readonly #adopted: Consumer[] = [];
   readonly #inboxOf: (owner: NodeId) => Consumer;
   readonly #links: BrokerLink[];
@@ -81,7 +85,12 @@ export class Broker {
     const forwarding = {
       graceMs: options.forwardGraceMs,
       maxGiveBacks: Math.max(0, options.topology.deliveryLimit - SPARE_DELIVERIES),
-      isAlarmed: () => publish.isBlocked,
+      isAlarmed: () => publish.isBlocked || forward.isBlocked,
+      givingBack: () => {
+        // Random, so that two nodes that hold each other's replies meet.
+        const ms = GIVE_WAY_MS * (0.5 + Math.random());
+        for (const each of this.#pool) each.giveWay(ms);
+      },
     };
     this.forwarder = new Forwarder(forward, options.inboxPrefix, forwarding, backoff(), log);
     this.events = new EventPublisher(forward, topology, backoff(), observer, log);
@@ -111,11 +120,12 @@ export class Broker {
       );
     for (let i = 0; i < options.consumers; i++) {
       const prepare = (model: ChannelModel) => topology.declare(model, 'undelivered', 'toDevice');
-      this.#consumers.push(consumer(`consumer-${i}`, names.toDevice, prepare));
+      this.#pool.push(consumer(`consumer-${i}`, names.toDevice, prepare));
     }
-    this.#consumers.push(
+    this.#consumers = [
+      ...this.#pool,
       consumer('inbox', names.inbox, (model) => topology.declare(model, 'undelivered', 'inbox')),
-    );
+    ];
     this.#inboxOf = (owner) => {
       const queue = options.inboxPrefix + owner;
       // Nobody there waits for another: what comes is undelivered.

@@ -157,6 +157,21 @@ export class Consumer {
     await this.#subscribe(session);
   }
 
+  /**
+   * Takes nothing for a while, so that what is given back after this call goes to other nodes; what devices hold is set
+   * aside. Both kinds of queue hand out first what has come back, to whoever has room: that is who gave it back.
+   */
+  giveWay(ms: number): void {
+    const session = this.#session;
+    if (session === null || this.#cancelled || !this.isUp || this.#options.memory.isFull) return;
+    this.#renew(async () => {
+      await session.cancel();
+      this.#options.setAside(session.setAside());
+      await new Promise((resolve) => setTimeout(resolve, ms));
+      if (session === this.#session) await this.#subscribe(session);
+    });
+  }
+
   // ── when nothing comes ───────────────────────────────────────────────────────────────────────────────────
 
   /**
@@ -179,7 +194,7 @@ export class Consumer {
     else await this.#subscribe(session);
   }
 
-  // ── both ─────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── all of them ─────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** One renewal at a time. */
   #renew(renew: () => Promise<void>): void {

@@ -24,6 +24,8 @@ export interface ForwarderOptions {
   readonly maxGiveBacks: number;
   /** The broker is known to take nothing. It tells a connection only in answer to what that publishes. */
   isAlarmed(): boolean;
+  /** Replies are about to go back to their queue, which is not to hand them to this node again at once. */
+  givingBack(): void;
 }
 
 interface Forward {
@@ -45,6 +47,7 @@ export class Forwarder {
   readonly #graceMs: number;
   readonly #maxGiveBacks: number;
   readonly #isAlarmed: () => boolean;
+  readonly #givingBack: () => void;
   readonly #underWay = new Map<number, Forward>();
   /** Owners without an inbox → monotonic time until which that is believed. */
   readonly #missing = new Map<string, number>();
@@ -58,13 +61,14 @@ export class Forwarder {
   constructor(
     link: BrokerLink,
     inboxPrefix: string,
-    { graceMs, maxGiveBacks, isAlarmed }: ForwarderOptions,
+    { graceMs, maxGiveBacks, isAlarmed, givingBack }: ForwarderOptions,
     backoff: Backoff,
     log: Logger,
   ) {
     this.#graceMs = graceMs;
     this.#maxGiveBacks = maxGiveBacks;
     this.#isAlarmed = isAlarmed;
+    this.#givingBack = givingBack;
     this.#publisher = new ConfirmedPublisher<Forward>(
       link,
       {
@@ -155,6 +159,7 @@ export class Forwarder {
 
   #giveBack(): void {
     this.#keptTimer = undefined;
+    if (!this.takes) this.#givingBack();
     for (const { delivery, owner } of this.#kept.splice(0)) {
       if (this.takes) this.forward(delivery, owner);
       else delivery.giveBack();

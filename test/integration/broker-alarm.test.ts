@@ -7,7 +7,8 @@ import { GatewayProcess } from '../helpers/gateway-process.ts';
 import { queueDepth } from '../helpers/queues.ts';
 import { Traffic } from '../helpers/traffic.ts';
 
-const REPLIES = 2_000;
+/** More than all consumers of the two workers may hold. */
+const REPLIES = 6_000;
 
 let broker: PrivateBroker;
 

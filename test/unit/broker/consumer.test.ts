@@ -228,6 +228,44 @@ test('a channel that is lost while the consumer sets aside is replaced by one th
   expect(next.subscriptions).toBe(3);
 });
 
+test('one that gives way takes nothing for a while, settles what it has, and starts with an empty prefetch', async () => {
+  const { channel, consumer, taken, aside, settle } = await start(AMPLE);
+  channel.publish(PREFETCH / 2);
+  consumer.giveWay(300);
+  channel.publish(PREFETCH);
+  await vi.advanceTimersByTimeAsync(299);
+  expect(channel.isSubscribed).toBe(false);
+  await settle(10);
+  expect(channel.open.size).toBe(PREFETCH / 2 - 10);
+  await vi.advanceTimersByTimeAsync(2);
+  expect(aside).toEqual([PREFETCH / 2]);
+  expect(taken).toHaveLength(PREFETCH / 2 - 10 + PREFETCH);
+});
+
+test('one that could set nothing aside does not give way', async () => {
+  const { channel, consumer } = await start(100_000);
+  channel.publish(PREFETCH - 30);
+  consumer.giveWay(300);
+  await vi.advanceTimersByTimeAsync(100);
+  expect(channel.isSubscribed).toBe(true);
+});
+
+test('a consumer that is cancelled, or loses its channel, while it gives way', async () => {
+  const first = await start(AMPLE);
+  first.consumer.giveWay(300);
+  const cancellation = first.consumer.cancel();
+  await vi.advanceTimersByTimeAsync(1_000);
+  await cancellation;
+  expect(first.channel.isSubscribed).toBe(false);
+
+  const second = await start(AMPLE);
+  second.consumer.giveWay(300);
+  await vi.advanceTimersByTimeAsync(100);
+  void second.channel.close();
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(second.channels.map(({ isSubscribed }) => isSubscribed)).toEqual([false, true]);
+});
+
 /** Nothing comes for so long that the consumer may start over, and it is asked to. */
 async function quiet(consumer: Consumer): Promise<void> {
   await vi.advanceTimersByTimeAsync(QUIET_MS);

@@ -36,13 +36,15 @@ describe('a reply for another node', () => {
   let link: FakeLink;
   let alarmed: boolean;
   let forwarder: Forwarder;
+  let givingBack: ReturnType<typeof vi.fn<() => void>>;
   const forward = (delivery: FakeDelivery) => forwarder.forward(delivery.asDelivery(), '0badc0de');
 
   beforeEach(() => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
     link = new FakeLink();
     alarmed = false;
-    const options = { graceMs: 1_000, maxGiveBacks: MAX_GIVE_BACKS, isAlarmed: () => alarmed };
+    givingBack = vi.fn();
+    const options = { graceMs: 1_000, maxGiveBacks: MAX_GIVE_BACKS, isAlarmed: () => alarmed, givingBack };
     forwarder = new Forwarder(link.asLink(), 'inbox.', options, new Backoff(1, 1), silent);
   });
   afterEach(() => {
@@ -76,6 +78,7 @@ describe('a reply for another node', () => {
     expect(delivery.fate).toBeUndefined();
     vi.runAllTimers();
     expect(delivery.fate).toBe('given back');
+    expect(givingBack).toHaveBeenCalledTimes(1);
     expect(channel.published).toEqual([]);
     expect(forwarder.takes).toBe(false);
   });
@@ -88,6 +91,7 @@ describe('a reply for another node', () => {
     alarmed = false;
     vi.runAllTimers();
     expect(delivery.fate).toBeUndefined();
+    expect(givingBack).not.toHaveBeenCalled();
     expect(channel.bodies).toEqual(['reply']);
   });
 
