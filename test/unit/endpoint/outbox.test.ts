@@ -8,7 +8,16 @@ const MAX_BATCH_BYTES = 50;
 
 const steps = fc.array(
   fc.oneof(
-    { weight: 4, arbitrary: fc.record({ do: fc.constant('push' as const), bytes: fc.nat(60) }) },
+    {
+      weight: 4,
+      arbitrary: fc.record({
+        do: fc.constant('push' as const),
+        bytes: fc.nat(60),
+        expiresAtMs: fc.option(fc.nat(20), { nil: undefined }),
+      }),
+    },
+    { weight: 1, arbitrary: fc.record({ do: fc.constant('replace' as const), place: fc.nat(60) }) },
+    { weight: 1, arbitrary: fc.record({ do: fc.constant('takeExpired' as const), atMs: fc.nat(20) }) },
     { weight: 2, arbitrary: fc.record({ do: fc.constant('startWrite' as const) }) },
     { weight: 2, arbitrary: fc.record({ do: fc.constant('takeWritten' as const) }) },
   ),
@@ -23,39 +32,53 @@ function framesIn(framing: FramingName, bytes: Buffer): string[] {
   return frames;
 }
 
-test.each<FramingName>(['line', 'u8', 'u16', 'u32'])('replies leave in order, each once (%s)', (framing) => {
-  fc.assert(
-    fc.property(steps, (steps) => {
-      const outbox = new Outbox();
-      const pushed: FakeReply[] = [];
-      const encoded: string[] = [];
-      const settled: FakeReply[] = [];
-      for (const step of steps) {
-        if (step.do === 'push') {
-          const reply = new FakeReply(String(pushed.length).padEnd(step.bytes, '.'));
-          pushed.push(reply);
-          outbox.push(reply);
-        } else if (step.do === 'startWrite' && !outbox.isWriting && outbox.hasWaiting) {
-          const batch = outbox.startWrite(framing, MAX_BATCH_BYTES);
-          const frames = framesIn(framing, batch);
-          expect(frames.length === 1 || batch.length <= MAX_BATCH_BYTES).toBe(true);
-          encoded.push(...frames);
-          expect(outbox.isWriting).toBe(true);
-        } else if (step.do === 'takeWritten') {
-          settled.push(...(outbox.takeWritten() as FakeReply[]));
-          expect(outbox.isWriting).toBe(false);
+test.each<FramingName>(['line', 'u8', 'u16', 'u32'])(
+  'replies leave in order, each once, unless they expire (%s)',
+  (framing) => {
+    fc.assert(
+      fc.property(steps, (steps) => {
+        const outbox = new Outbox();
+        /** Those that are not settled, in order, and how many of them are being written. */
+        let open: FakeReply[] = [];
+        let writing = 0;
+        let pushed = 0;
+        for (const step of steps) {
+          if (step.do === 'push') {
+            const reply = new FakeReply(String(pushed).padEnd(step.bytes, '.'), pushed, step.expiresAtMs);
+            pushed++;
+            open.push(reply);
+            outbox.push(reply);
+          } else if (step.do === 'replace') {
+            const older = open[step.place];
+            const copy = new FakeReply(older?.body ?? 'nobody', older?.toDeviceSeq ?? pushed, step.place);
+            expect(outbox.replace(copy)).toBe(older);
+            expect(outbox.replace(new FakeReply('another body', copy.toDeviceSeq))).toBeUndefined();
+            if (older !== undefined) open[step.place] = copy;
+          } else if (step.do === 'takeExpired') {
+            const expired = open.slice(writing).filter(({ expiresAtMs = 99 }) => expiresAtMs <= step.atMs);
+            expect(outbox.takeExpired(step.atMs)).toEqual(expired);
+            open = open.filter((reply) => !expired.includes(reply));
+          } else if (step.do === 'startWrite' && !outbox.isWriting && outbox.hasWaiting) {
+            const batch = outbox.startWrite(framing, MAX_BATCH_BYTES);
+            const frames = framesIn(framing, batch);
+            expect(frames.length === 1 || batch.length <= MAX_BATCH_BYTES).toBe(true);
+            writing = frames.length;
+            expect(frames).toEqual(open.slice(0, writing).map(({ body }) => body.toString()));
+            expect(outbox.isWriting).toBe(true);
+          } else if (step.do === 'takeWritten') {
+            expect(outbox.takeWritten()).toEqual(open.splice(0, writing));
+            writing = 0;
+            expect(outbox.isWriting).toBe(false);
+          }
+          expect(outbox.count).toBe(open.length);
+          expect(outbox.bytes).toBe(open.reduce((sum, { byteLength }) => sum + byteLength, 0));
         }
-        const open = pushed.slice(settled.length);
-        expect(outbox.count).toBe(open.length);
-        expect(outbox.bytes).toBe(open.reduce((sum, { byteLength }) => sum + byteLength, 0));
-      }
-      expect(encoded).toEqual(pushed.slice(0, encoded.length).map(({ body }) => body.toString()));
-      settled.push(...(outbox.takeWritten() as FakeReply[]), ...(outbox.takeWaiting() as FakeReply[]));
-      expect(settled).toEqual(pushed);
-      expect(outbox).toMatchObject({ count: 0, bytes: 0, isWriting: false, hasWaiting: false });
-    }),
-  );
-});
+        expect([...outbox.takeWritten(), ...outbox.takeWaiting()]).toEqual(open);
+        expect(outbox).toMatchObject({ count: 0, bytes: 0, isWriting: false, hasWaiting: false });
+      }),
+    );
+  },
+);
 
 test('a batch takes as many replies as fit, line ends included', () => {
   const outbox = new Outbox();
