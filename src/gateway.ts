@@ -23,6 +23,7 @@ import { LocalRegistry } from './registry/registry.ts';
 import { Router } from './registry/router.ts';
 import { Burst } from './util/burst.ts';
 import { collectGarbage } from './util/collect-garbage.ts';
+import { jitter } from './util/jitter.ts';
 import { LoopDelay } from './util/loop-delay.ts';
 import { Networks } from './util/networks.ts';
 import { TimingWheel } from './util/timing-wheel.ts';
@@ -464,11 +465,6 @@ const DESCRIPTOR_CHECK_MS = 5_000;
 const HANDSHAKE_TURN_MS = 2;
 /** Slots that a late event loop leaves. */
 const MIN_SLOTS = 64;
-
-/** Half to one and a half, so that nodes that drain together do not tick together. */
-function jitter(): number {
-  return 0.5 + Math.random();
-}
 
 function mostConnections({ listen }: Config): number {
   return Math.min(listen.maxConnections || Number.POSITIVE_INFINITY, connectionsWithinDescriptorLimit());

@@ -24,7 +24,9 @@ export async function compareCommand(args: string[]): Promise<number> {
   }
   try {
     const { files, maxRegression } = parseCompareArguments(args);
-    const [before, after] = await Promise.all([readResult(files[0]), readResult(files[1])]);
+    // One after the other: of two files that cannot be read, the first is named.
+    const before = await readResult(files[0]);
+    const after = await readResult(files[1]);
     if (before.scenario !== after.scenario) {
       throw new Error(`${files[0]} is of scenario ${before.scenario}, ${files[1]} of ${after.scenario}`);
     }

@@ -32,9 +32,9 @@ export async function plotCommand(args: string[]): Promise<number> {
   }
   try {
     const { files, svg, ...what } = parsePlotArguments(args);
-    const results = await Promise.all(
-      files.map(async ({ label, file }) => ({ label, file, result: await readResult(file) })),
-    );
+    const results = [];
+    // One after the other: of several files that cannot be read, the first is named.
+    for (const { label, file } of files) results.push({ label, file, result: await readResult(file) });
     await writeFile(svg, renderSvg(drawingOf(results, what)));
     return 0;
   } catch (error) {

@@ -2,6 +2,7 @@ import type { ChannelModel, ConsumeMessage } from 'amqplib';
 import type { Logger } from 'pino';
 import type { NodeId } from '../registry/connection-id.ts';
 import { Backoff } from '../util/backoff.ts';
+import { jitter } from '../util/jitter.ts';
 import { BrokerLink, type LinkName, type LinkObserver, type LinkOptions } from './broker-link.ts';
 import { Consumer, type ConsumerOptions } from './consumer.ts';
 import type { ConsumerSession } from './consumer-session.ts';
@@ -87,8 +88,8 @@ export class Broker {
       maxGiveBacks: Math.max(0, options.topology.deliveryLimit - SPARE_DELIVERIES),
       isAlarmed: () => publish.isBlocked || forward.isBlocked,
       givingBack: () => {
-        // Random, so that two nodes that hold each other's replies meet.
-        const ms = GIVE_WAY_MS * (0.5 + Math.random());
+        // Not in step with a node that holds replies of this one, so that they meet.
+        const ms = GIVE_WAY_MS * jitter();
         for (const each of this.#pool) each.giveWay(ms);
       },
     };

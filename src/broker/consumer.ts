@@ -151,10 +151,11 @@ export class Consumer {
     if (session.crowd >= this.#maxCrowd) this.#lookSoon(session);
   }
 
-  async #setAside(session: ConsumerSession): Promise<void> {
+  async #setAside(session: ConsumerSession, pauseMs = 0): Promise<void> {
     await session.cancel();
     this.#options.setAside(session.setAside());
-    await this.#subscribe(session);
+    if (pauseMs > 0) await new Promise((resolve) => setTimeout(resolve, pauseMs));
+    if (session === this.#session) await this.#subscribe(session);
   }
 
   /**
@@ -164,12 +165,7 @@ export class Consumer {
   giveWay(ms: number): void {
     const session = this.#session;
     if (session === null || this.#cancelled || !this.isUp || this.#options.memory.isFull) return;
-    this.#renew(async () => {
-      await session.cancel();
-      this.#options.setAside(session.setAside());
-      await new Promise((resolve) => setTimeout(resolve, ms));
-      if (session === this.#session) await this.#subscribe(session);
-    });
+    this.#renew(() => this.#setAside(session, ms));
   }
 
   // ── when nothing comes ───────────────────────────────────────────────────────────────────────────────────
@@ -194,7 +190,7 @@ export class Consumer {
     else await this.#subscribe(session);
   }
 
-  // ── all of them ─────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── all of them ──────────────────────────────────────────────────────────────────────────────────────────
 
   /** One renewal at a time. */
   #renew(renew: () => Promise<void>): void {
