@@ -3,7 +3,7 @@ import type { Logger } from 'pino';
 import { MachineShare, type ToShare } from './acceptor/machine-share.ts';
 import { messageOf } from './broker/broker-error.ts';
 import { Gateway } from './gateway.ts';
-import { createLogger } from './observability/logger.ts';
+import { createLogger, flushLog } from './observability/logger.ts';
 import { Metrics } from './observability/metrics.ts';
 import type { NodeId } from './registry/connection-id.ts';
 import type { FromWorker, StartMessage, ToWorker } from './supervisor/messages.ts';
@@ -72,6 +72,7 @@ class Worker {
       );
     }
     const metrics = await this.#metrics.snapshot();
+    await flushLog(this.#log);
     send({ type: 'drained', unconfirmedFrames, metrics }, () => process.exit(unconfirmedFrames > 0 ? 1 : 0));
   }
 

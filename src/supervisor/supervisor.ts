@@ -8,7 +8,7 @@ import { Counter, Gauge, Registry } from 'prom-client';
 import { messageOf } from '../broker/broker-error.ts';
 import { keepFixedKeys } from '../config/reload.ts';
 import type { Config } from '../config/schema.ts';
-import { createLogger } from '../observability/logger.ts';
+import { createLogger, flushLog } from '../observability/logger.ts';
 import { Backoff } from '../util/backoff.ts';
 import { createAdminServer } from './admin-server.ts';
 import { MachineLimits } from './machine-limits.ts';
@@ -95,8 +95,14 @@ class Supervisor {
     this.#admin = createAdminServer({ readiness: () => this.#readiness(), metrics: () => this.#metrics() });
   }
 
-  /** Resolves with the exit code when everything has stopped. */
+  /** Resolves with the exit code when everything has stopped, and the log is written. */
   async run(): Promise<number> {
+    const exitCode = await this.#runUntilStopped();
+    await flushLog(this.#log);
+    return exitCode;
+  }
+
+  async #runUntilStopped(): Promise<number> {
     const { host, port } = this.#config.admin;
     try {
       await this.#admin.listen({ host, port });
