@@ -1,4 +1,4 @@
-import { type Document, isMap, isScalar, LineCounter, parseDocument } from 'yaml';
+import { type Document, type ErrorCode, isMap, isScalar, LineCounter, parseDocument } from 'yaml';
 import { CONFIG_KEYS, KEY_BY_PATH } from './keys.ts';
 import { unknownName } from './problem.ts';
 import type { Reading, Setting } from './sources.ts';
@@ -12,9 +12,11 @@ export function readYaml(text: string, name: string): Reading {
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
   const faults = [...document.errors, ...document.warnings];
   if (faults.length > 0) {
-    return problemsOnly(
-      faults.map(({ message, pos }) => `${name}:${lines.linePos(pos[0]).line}: ${explain(message)}`),
+    const problems = faults.map(
+      ({ code, message, pos }) =>
+        `${name}:${lines.linePos(pos[0]).line}: ${explain(QUOTES_THE_FILE[code] ?? message)}`,
     );
+    return problemsOnly([...new Set(problems)]);
   }
   let root: unknown;
   try {
@@ -83,7 +85,14 @@ function under(path: string, parts: readonly string[]): boolean {
   return path.startsWith(`${parts.join('.')}.`);
 }
 
-/** What the parser says, up to a colon: what follows one is a piece of the file, which may hold a password. */
+/** What to say instead of what the parser says with a piece of the file in the middle, which may hold a password. */
+const QUOTES_THE_FILE: Partial<Record<ErrorCode, string>> = {
+  BAD_DIRECTIVE: 'Unknown directive',
+  BAD_DQ_ESCAPE: 'Invalid escape sequence',
+  TAG_RESOLVE_FAILED: 'Unresolved tag',
+};
+
+/** What the parser says, up to a colon: what follows one is a piece of the file as well. */
 function explain(message: string): string {
   return `not valid YAML: ${message.split(/[:\n]/, 1)[0]!.replace(/; please use .*/, '')}`;
 }

@@ -98,8 +98,13 @@ describe('a password', () => {
         'amqp:\n  url: [',
         'amqp:\n  url:\n    ',
         'amqp:\n  uri: ',
+        'amqp:\n  url: "\\U',
         'url: *',
         '!',
+        '!<',
+        '!!',
+        '%',
+        '%YAML ',
       ].map((start) => (url: string) => ({
         argv: ['--config=f', '--workers=x'],
         env: {},
