@@ -103,7 +103,7 @@ export class Gateway {
     this.#config = config;
     this.#metrics = metrics;
     this.#log = log.child({ node: this.nodeId });
-    this.#maxConnections = mostConnections(config);
+    this.#maxConnections = mostConnections(config, Number.POSITIVE_INFINITY);
     this.#descriptorCheck = setInterval(() => this.#lookAtDescriptorLimit(), DESCRIPTOR_CHECK_MS);
     this.#deadlines = new TimingWheel(WHEEL_TICK_MS, WHEEL_SLOTS, now(), (endpoint, nowMs) =>
       endpoint.deadlinePassed(nowMs),
@@ -164,7 +164,7 @@ export class Gateway {
 
   /** It can be changed while the process runs (prlimit). */
   #lookAtDescriptorLimit(): void {
-    const maxConnections = mostConnections(this.#config);
+    const maxConnections = mostConnections(this.#config, this.#maxConnections);
     if (maxConnections === this.#maxConnections) return;
     this.#maxConnections = maxConnections;
     this.#log.warn({ maxConnections, connections: this.#alive.size }, 'the limit of open files has changed');
@@ -466,8 +466,10 @@ const HANDSHAKE_TURN_MS = 2;
 /** Slots that a late event loop leaves. */
 const MIN_SLOTS = 64;
 
-function mostConnections({ listen }: Config): number {
-  return Math.min(listen.maxConnections || Number.POSITIVE_INFINITY, connectionsWithinDescriptorLimit());
+/** @param unlessKnown what the limit of open files is taken to allow while it cannot be read */
+function mostConnections({ listen }: Config, unlessKnown: number): number {
+  const withinLimit = connectionsWithinDescriptorLimit() ?? unlessKnown;
+  return Math.min(listen.maxConnections || Number.POSITIVE_INFINITY, withinLimit);
 }
 
 function overloadGate({ listen, admission }: Config, { permits }: MachineShare): AdmissionGate<Handshake> {

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { connectionsWithinDescriptorLimit } from '../../../src/acceptor/descriptor-limit.ts';
 
@@ -15,11 +16,17 @@ describe('connectionsWithinDescriptorLimit', () => {
     expect(connectionsWithinDescriptorLimit(() => limits('50'))).toBe(1);
   });
 
-  it('sets no bound where there is none, or none to be read', () => {
+  it('sets no bound where there is none, or no /proc', () => {
     expect(connectionsWithinDescriptorLimit(() => limits('unlimited'))).toBe(Number.POSITIVE_INFINITY);
+    expect(connectionsWithinDescriptorLimit(() => readFileSync('/nowhere', 'utf8'))).toBe(
+      Number.POSITIVE_INFINITY,
+    );
+  });
+
+  it.each(['EMFILE', 'ENFILE'])('does not know while no descriptor is left to read it with: %s', (code) => {
     const unreadable = () => {
-      throw new Error('ENOENT');
+      throw Object.assign(new Error(code), { code });
     };
-    expect(connectionsWithinDescriptorLimit(unreadable)).toBe(Number.POSITIVE_INFINITY);
+    expect(connectionsWithinDescriptorLimit(unreadable)).toBeUndefined();
   });
 });
