@@ -43,7 +43,7 @@ export class Outbox {
    */
   replace(copy: Reply): Reply | undefined {
     for (const replies of [this.#waiting, this.#writing ?? []]) {
-      const place = replies.findIndex(({ toDeviceSeq }) => toDeviceSeq === copy.toDeviceSeq);
+      const place = placeOf(copy.toDeviceSeq, replies);
       const older = replies[place];
       if (older === undefined || !older.body.equals(copy.body)) continue;
       replies[place] = copy;
@@ -112,6 +112,24 @@ export class Outbox {
     for (const reply of waiting) this.#bytes -= reply.byteLength;
     return waiting;
   }
+}
+
+/**
+ * Where the reply with this number is, or -1. The numbers ascend, so that a whole backlog that comes again costs little;
+ * replies without one stand anywhere between them.
+ */
+function placeOf(seq: number | undefined, replies: readonly Reply[]): number {
+  let [low, high] = [0, replies.length];
+  while (seq !== undefined && low < high) {
+    const middle = (low + high) >>> 1;
+    let at = middle;
+    while (at < high && replies[at]!.toDeviceSeq === undefined) at++;
+    const found = at === high ? Number.POSITIVE_INFINITY : replies[at]!.toDeviceSeq!;
+    if (found === seq) return at;
+    if (found < seq) low = at + 1;
+    else high = middle;
+  }
+  return -1;
 }
 
 function expires({ expiresAtMs }: Reply): 0 | 1 {

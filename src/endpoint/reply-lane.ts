@@ -241,12 +241,12 @@ export class ReplyLane {
       return;
     }
     if (reply.expiresAtMs !== undefined && Date.now() >= reply.expiresAtMs) {
-      settleExpired(reply);
+      this.#giveUpExpired(reply);
       return;
     }
     const problem = this.#bodyProblem(reply.body);
     if (problem !== undefined) {
-      reply.settle('bad_body', problem);
+      this.#giveUp(reply, 'bad_body', problem);
       return;
     }
     if (this.#outbox.isWriting) reply.detach();
@@ -306,7 +306,17 @@ export class ReplyLane {
     const expired = this.#outbox.takeExpired(Date.now());
     if (expired.length === 0) return;
     this.#reportHolding();
-    for (const reply of expired) settleExpired(reply);
+    for (const reply of expired) this.#giveUpExpired(reply);
+  }
+
+  #giveUpExpired(reply: Reply): void {
+    this.#giveUp(reply, 'expired', `expires_at ${reply.expiresAtMs} has passed`);
+  }
+
+  /** If the broker delivers it again, its fate has perhaps not been recorded: the copy gets one too. */
+  #giveUp(reply: Reply, outcome: 'expired' | 'bad_body', detail: string): void {
+    if (reply.toDeviceSeq !== undefined) this.#resequencer?.giveUp(reply.toDeviceSeq);
+    reply.settle(outcome, detail);
   }
 
   #written(error: Error | undefined): void {
@@ -413,8 +423,4 @@ export class ReplyLane {
     const outcome = reason === 'slow_consumer' ? 'slow_consumer' : 'connection_closed';
     for (const reply of replies) reply.settle(outcome, `connection ended: ${reason}`);
   }
-}
-
-function settleExpired(reply: Reply): void {
-  reply.settle('expired', `expires_at ${reply.expiresAtMs} has passed`);
 }

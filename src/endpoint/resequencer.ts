@@ -127,6 +127,12 @@ export class Resequencer<T extends Parkable> {
     return gap;
   }
 
+  /** An item whose turn had come was not delivered after all: a copy of it is stale, and no duplicate. */
+  giveUp(seq: number): void {
+    this.#skipped ??= new SequenceRanges(MAX_REMEMBERED_RANGES);
+    this.#skipped.add(seq, seq);
+  }
+
   /** Takes everything that is parked, in order; for when the connection ends. */
   drain(): T[] {
     const entries = [...(this.#parked?.entries() ?? [])].sort(([a], [b]) => a - b);

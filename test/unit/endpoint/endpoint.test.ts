@@ -322,6 +322,10 @@ describe('replies that expire', () => {
       ['delivered'],
       ['expired'],
     ]);
+    // Delivered again, because its fate was not recorded in time.
+    const again = ['r1', 'r2'].map((body, n) => new FakeReply(body, n + 1));
+    for (const reply of again) endpoint.deliver(reply);
+    expect(outcomesOf(again)).toEqual([['stale_sequence'], ['duplicate']]);
   });
 
   test('while they are parked are not delivered when their turn comes, and hold nothing up', async () => {

@@ -13,6 +13,7 @@ const steps = fc.array(
       arbitrary: fc.record({
         do: fc.constant('push' as const),
         bytes: fc.nat(60),
+        numbered: fc.boolean(),
         expiresAtMs: fc.option(fc.nat(20), { nil: undefined }),
       }),
     },
@@ -44,16 +45,22 @@ test.each<FramingName>(['line', 'u8', 'u16', 'u32'])(
         let pushed = 0;
         for (const step of steps) {
           if (step.do === 'push') {
-            const reply = new FakeReply(String(pushed).padEnd(step.bytes, '.'), pushed, step.expiresAtMs);
+            const body = String(pushed).padEnd(step.bytes, '.');
+            const reply = new FakeReply(body, step.numbered ? pushed : undefined, step.expiresAtMs);
             pushed++;
             open.push(reply);
             outbox.push(reply);
           } else if (step.do === 'replace') {
             const older = open[step.place];
-            const copy = new FakeReply(older?.body ?? 'nobody', older?.toDeviceSeq ?? pushed, step.place);
-            expect(outbox.replace(copy)).toBe(older);
+            const copy = new FakeReply(
+              older?.body ?? 'nobody',
+              older ? older.toDeviceSeq : pushed,
+              step.place,
+            );
+            const isNumbered = older?.toDeviceSeq !== undefined;
+            expect(outbox.replace(copy)).toBe(isNumbered ? older : undefined);
             expect(outbox.replace(new FakeReply('another body', copy.toDeviceSeq))).toBeUndefined();
-            if (older !== undefined) open[step.place] = copy;
+            if (isNumbered) open[step.place] = copy;
           } else if (step.do === 'takeExpired') {
             const expired = open.slice(writing).filter(({ expiresAtMs = 99 }) => expiresAtMs <= step.atMs);
             expect(outbox.takeExpired(step.atMs)).toEqual(expired);
