@@ -1,4 +1,4 @@
-import { destination, type Logger, pino, stdTimeFunctions } from 'pino';
+import { destination, type Logger, pino, stdTimeFunctions, symbols } from 'pino';
 import pretty from 'pino-pretty';
 
 /** For a reader of the log that has stopped to read. */
@@ -16,15 +16,24 @@ export function createLogger(level: string, bindings: Record<string, unknown>): 
 
 /**
  * Resolves when what was logged is written, after a second at the latest. To be awaited before `process.exit`, which
- * may put the last line before one that is being written, or lose that.
+ * may put the last line before one that is being written, or lose that; and it would wait for ever for a reader that
+ * has stopped.
  */
 export async function flushLog(log: Logger): Promise<void> {
   await new Promise<void>((resolve) => {
-    const late = setTimeout(resolve, FLUSH_TIMEOUT_MS);
+    const late = setTimeout(() => {
+      // Called at exit.
+      streamOf(log).flushSync = () => {};
+      resolve();
+    }, FLUSH_TIMEOUT_MS);
     // An error can only be of a stdout that cannot be synced or that nobody reads.
     log.flush(() => {
       clearTimeout(late);
       resolve();
     });
   });
+}
+
+function streamOf(log: Logger): { flushSync?(): void } {
+  return (log as unknown as Record<symbol, { flushSync?(): void }>)[symbols.streamSym]!;
 }

@@ -1,4 +1,5 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
@@ -18,9 +19,32 @@ const BUSY_PROCESS = `
 `;
 
 test('what was logged before the end of a process is written, in order', async () => {
-  const args = ['--import', 'tsx', '--input-type=module', '--eval', BUSY_PROCESS];
+  const args = program(BUSY_PROCESS);
   const env = { ...process.env, UV_THREADPOOL_SIZE: '1' };
   const { stdout } = await promisify(execFile)(process.execPath, args, { env });
   const lines = stdout.trimEnd().split('\n');
   expect(lines.map((line) => JSON.parse(line).msg)).toEqual(['first', 'last']);
 });
+
+/** More than pipes hold. */
+const TALKATIVE_PROCESS = `
+  import { createLogger, flushLog } from ${JSON.stringify(LOGGER)};
+  const log = createLogger('info', {});
+  for (let n = 0; n < 1_000; n++) log.info('x'.repeat(1_000));
+  await flushLog(log);
+  process.exit(3);
+`;
+
+test('a process whose log nobody reads any more can exit', async () => {
+  const child = spawn(process.execPath, program(TALKATIVE_PROCESS), { stdio: ['ignore', 'pipe', 'inherit'] });
+  try {
+    expect(await once(child, 'exit', { signal: AbortSignal.timeout(15_000) })).toEqual([3, null]);
+  } finally {
+    child.kill('SIGKILL');
+    child.stdout.destroy();
+  }
+});
+
+function program(source: string): string[] {
+  return ['--import', 'tsx', '--input-type=module', '--eval', source];
+}
