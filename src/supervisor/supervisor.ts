@@ -51,8 +51,8 @@ class Supervisor {
   /** SIGHUP came while a rolling restart was under way. */
   #restartAgain = false;
   #exitCode = 0;
-  /** Workers that ended by a signal while the gateway was draining. */
-  #killed = 0;
+  /** Workers that were killed or crashed while the gateway was draining, before they had drained. */
+  #silent = 0;
   #stopped: () => void = () => {};
 
   constructor(settings: LoadedSettings, load: () => LoadedSettings) {
@@ -72,7 +72,7 @@ class Supervisor {
           shared: (process, message) => this.#limits.received(process, message),
           drainedTooSlowly: (slot) =>
             this.#log.error({ worker: slot.index }, 'worker did not drain in time: killed'),
-          exited: (slot, exit, asked) => this.#exited(slot, exit, asked),
+          exited: (slot, exit, how) => this.#exited(slot, exit, how),
           retired: (metrics) => this.#metricsSum.retire(metrics),
         }),
       );
@@ -130,13 +130,13 @@ class Supervisor {
     if (unconfirmedFrames > 0) {
       this.#log.error({ unconfirmedFrames }, 'stopped with frames that the broker has not confirmed');
       this.#exitCode ||= 1;
-    } else if (this.#killed === 0) {
+    } else if (this.#silent === 0) {
       this.#log.info('stopped');
     }
-    if (this.#killed > 0)
+    if (this.#silent > 0)
       this.#log.error(
-        { workers: this.#killed },
-        'stopped; workers that were killed did not say how many frames they left unconfirmed',
+        { workers: this.#silent },
+        'stopped; workers that were killed or crashed did not say how many frames they left unconfirmed',
       );
     return this.#exitCode;
   }
@@ -216,10 +216,16 @@ class Supervisor {
     void this.#drain('giving up');
   }
 
-  #exited(slot: WorkerSlot, { code, signal }: Exit, asked: boolean): void {
+  #exited(
+    slot: WorkerSlot,
+    { code, signal }: Exit,
+    { asked, drained }: { asked: boolean; drained: boolean },
+  ): void {
     if (this.#phase !== 'running') {
-      if (!asked || signal !== null) this.#exitCode ||= 1;
-      if (signal !== null) this.#killed++;
+      // One that could not be forked has neither code nor signal.
+      const failed = signal !== null || (code ?? 0) !== 0;
+      if (!asked || failed) this.#exitCode ||= 1;
+      if (failed && !drained) this.#silent++;
       this.#stopIfDone();
       return;
     }

@@ -43,6 +43,7 @@ export class WorkerProcess {
   #ready = false;
   #reason = 'starting';
   #asked = false;
+  #drained = false;
   #unconfirmedFrames = 0;
   #nextSnapshot = 0;
   #node: NodeId | undefined;
@@ -87,6 +88,11 @@ export class WorkerProcess {
   /** It had been told to drain, or was killed by us. */
   get wasAsked(): boolean {
     return this.#asked;
+  }
+
+  /** It has drained, and told how many frames it left without a confirm. */
+  get hasDrained(): boolean {
+    return this.#drained;
   }
 
   /** Frames that it left without a confirm when it drained. */
@@ -171,6 +177,7 @@ export class WorkerProcess {
         this.#events.fatal(this);
         break;
       case 'drained':
+        this.#drained = true;
         this.#unconfirmedFrames = message.unconfirmedFrames;
         this.#lastMetrics = message.metrics;
         break;

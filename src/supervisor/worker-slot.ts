@@ -14,8 +14,8 @@ export interface SlotEvents {
   /** A process of the slot has something to say about the limits of the machine, has begun, or is gone. */
   shared(process: WorkerProcess, message: FromShare | 'begun' | 'ended'): void;
   drainedTooSlowly(slot: WorkerSlot): void;
-  /** A process of the slot is gone. `asked`: nobody misses it. */
-  exited(slot: WorkerSlot, exit: Exit, asked: boolean): void;
+  /** A process of the slot is gone. `asked`: nobody misses it. `drained`: nor what it had. */
+  exited(slot: WorkerSlot, exit: Exit, how: { asked: boolean; drained: boolean }): void;
   /** What it had counted. */
   retired(metrics: Snapshot): void;
 }
@@ -152,6 +152,6 @@ export class WorkerSlot {
     }
     this.#events.retired(process.lastMetrics);
     this.#events.statusChanged();
-    this.#events.exited(this, exit, asked);
+    this.#events.exited(this, exit, { asked, drained: process.hasDrained });
   }
 }
