@@ -86,7 +86,7 @@ export class Broker {
     const forwarding = {
       graceMs: options.forwardGraceMs,
       maxGiveBacks: Math.max(0, options.topology.deliveryLimit - SPARE_DELIVERIES),
-      isAlarmed: () => publish.isBlocked || forward.isBlocked,
+      isAlarmed: () => publish.isBlocked,
       givingBack: () => {
         // Not in step with a node that holds replies of this one, so that they meet.
         const ms = GIVE_WAY_MS * jitter();
@@ -146,7 +146,7 @@ export class Broker {
       this.#consumers.every((c) => c.isUp);
     this.roundTrip = new RoundTrip(publish, topology, options.roundTrip, whole, backoff(), log);
     this.roundTrip.onConfirmed(() => {
-      for (const each of [...this.#consumers, ...this.#adopted]) each.startOverIfQuiet();
+      for (const each of this.#consumers) each.startOverIfQuiet();
     });
     for (const each of this.#links)
       each.listen({ lost: () => this.roundTrip.failed(`${each.name} connection lost`) });

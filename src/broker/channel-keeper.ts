@@ -83,7 +83,7 @@ export class ChannelKeeper<C extends Channel> {
     if (this.#stopped) return;
     let channel: C | undefined;
     const noAnswer = `channel ${this.#user.name} was not set up within ${SET_UP_TIMEOUT_MS} ms`;
-    const deadline = setTimeout(() => {
+    const look = setInterval(() => {
       // One that is blocked answers once it reads again.
       if (!this.#link.isBlocked) this.#link.giveUp(model, noAnswer);
     }, SET_UP_TIMEOUT_MS);
@@ -108,10 +108,11 @@ export class ChannelKeeper<C extends Channel> {
         );
         channel.close().catch(() => {});
       } else if (channel === undefined && this.#link.model === model) {
-        this.#retryLater(messageOf(error));
+        if (inPlaceOf === null) this.#retryLater(messageOf(error));
+        else this.#lose(inPlaceOf, messageOf(error));
       }
     } finally {
-      clearTimeout(deadline);
+      clearInterval(look);
     }
   }
 
