@@ -17,40 +17,51 @@ afterAll(async () => {
   await broker?.[Symbol.asyncDispose]();
 });
 
-test.each([
-  ['stopped and started', 'quorum', () => broker.stop()],
-  ['killed and started', 'quorum', () => broker.kill()],
-  ['killed and started', 'classic', () => broker.kill()],
-])('a broker that is %s under load loses and reorders nothing (%s queues)', async (_, queueType, goAway) => {
-  await using gateway = await GatewayProcess.start({
-    amqpUrl: broker.url,
-    workers: 2,
-    env: { OWSLA_AMQP_QUEUE_TYPE: queueType, OWSLA_AMQP_RECONNECT_MAX_MS: '500ms' },
-  });
-  await using traffic = await Traffic.start(gateway, { amqpUrls: [broker.url] });
-  await traffic.flows();
-  await goAway();
-  await eventually('not ready', async () => !(await gateway.readiness()).ready);
-  await broker.start();
-  await eventually('ready again', async () => (await gateway.readiness()).ready, 60_000);
-  await traffic.flows();
-  const report = await traffic.settle();
-  expect(report.violations).toEqual([]);
-  expect(report).toMatchObject({ lines: { lost: 0, unmarked: 0, misordered: 0 }, replies: { lost: 0 } });
-  expect(report.replies.undelivered).toEqual({});
-  expect(traffic.drops).toBe(0);
-});
+const goAway = { stopped: () => broker.stop(), killed: () => broker.kill() };
 
-test.each([1, 3])(
-  'what a broker had stored and not confirmed when it was killed comes again, and says so (%i shards)',
-  async (shards) => {
+// Of the replies on the shared queue, half are forwarded.
+test.each([
+  ['stopped', 'quorum', 'inbox'],
+  ['stopped', 'classic', 'shared'],
+  ['killed', 'quorum', 'shared'],
+  ['killed', 'classic', 'inbox'],
+] as const)(
+  'a broker that is %s and started under load loses and reorders nothing (%s queues, replies by %s)',
+  async (how, queueType, replies) => {
+    await using gateway = await GatewayProcess.start({
+      amqpUrl: broker.url,
+      workers: 2,
+      env: { OWSLA_AMQP_QUEUE_TYPE: queueType, OWSLA_AMQP_RECONNECT_MAX_MS: '500ms' },
+    });
+    await using traffic = await Traffic.start(gateway, { amqpUrls: [broker.url], replies });
+    await traffic.flows();
+    await goAway[how]();
+    await eventually('not ready', async () => !(await gateway.readiness()).ready);
+    await broker.start();
+    await eventually('ready again', async () => (await gateway.readiness()).ready, 60_000);
+    await traffic.flows();
+    const report = await traffic.settle();
+    expect(report.violations).toEqual([]);
+    expect(report).toMatchObject({ lines: { lost: 0, unmarked: 0, misordered: 0 }, replies: { lost: 0 } });
+    expect(report.replies.undelivered).toEqual({});
+    expect(traffic.drops).toBe(0);
+  },
+);
+
+test.each([
+  ['killed', 'quorum', 1],
+  ['killed', 'quorum', 3],
+  ['stopped', 'classic', 1],
+] as const)(
+  'what a broker had stored and not confirmed when it was %s comes again, and says so (%s queues, %i shards)',
+  async (how, queueType, shards) => {
     const STORED = 400;
     await using tap = await AmqpTap.start(broker.url);
     await using gateway = await GatewayProcess.start({
       amqpUrl: tap.url,
       workers: 2,
       env: {
-        OWSLA_AMQP_QUEUE_TYPE: 'quorum',
+        OWSLA_AMQP_QUEUE_TYPE: queueType,
         OWSLA_AMQP_RECONNECT_MAX_MS: '500ms',
         OWSLA_AMQP_SHARDS: String(shards),
       },
@@ -66,7 +77,7 @@ test.each([1, 3])(
         `lines are stored in ${queue}`,
         async () => (await queueDepth(queue, broker.url))! > STORED / shards,
       );
-    await broker.kill();
+    await goAway[how]();
     await broker.start();
     traffic.backend.resume();
     await eventually('ready again', async () => (await gateway.readiness()).ready, 60_000);

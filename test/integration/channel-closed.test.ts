@@ -8,6 +8,7 @@ import { GatewayProcess } from '../helpers/gateway-process.ts';
 import { deleteQueue } from '../helpers/queues.ts';
 import { Traffic } from '../helpers/traffic.ts';
 
+const QUEUE_TYPES = ['classic', 'quorum'];
 const CONSUMERS = 8;
 const CONSUMER_TIMEOUT_MS = 2_000;
 
@@ -35,18 +36,25 @@ async function expectAllIsWell(gateway: GatewayProcess, traffic: Traffic): Promi
   expect(gateway.log.filter(({ msg }) => msg === 'broker connection lost')).toEqual([]);
 }
 
-test('an ack that the broker cannot place costs its channel and nothing else', async () => {
-  await using tap = await AmqpTap.start(broker.url);
-  await using gateway = await GatewayProcess.start({ amqpUrl: tap.url, workers: 2 });
-  await using traffic = await Traffic.start(gateway, { amqpUrls: [broker.url] });
-  await traffic.flows();
-  tap.spoilNextAck(' consume');
-  const lost = await gateway.logged('broker channel lost');
-  expect(lost.reason).toContain('unknown delivery tag');
-  await traffic.flows();
-  expect(channelsLost(gateway)).toHaveLength(1);
-  await expectAllIsWell(gateway, traffic);
-});
+test.each(QUEUE_TYPES)(
+  'an ack that the broker cannot place costs its channel and nothing else (%s queues)',
+  async (queueType) => {
+    await using tap = await AmqpTap.start(broker.url);
+    await using gateway = await GatewayProcess.start({
+      amqpUrl: tap.url,
+      workers: 2,
+      env: { OWSLA_AMQP_QUEUE_TYPE: queueType },
+    });
+    await using traffic = await Traffic.start(gateway, { amqpUrls: [broker.url] });
+    await traffic.flows();
+    tap.spoilNextAck(' consume');
+    const lost = await gateway.logged('broker channel lost');
+    expect(lost.reason).toContain('unknown delivery tag');
+    await traffic.flows();
+    expect(channelsLost(gateway)).toHaveLength(1);
+    await expectAllIsWell(gateway, traffic);
+  },
+);
 
 test('a publish that the broker cannot route costs its channel, and no line', async () => {
   await using tap = await AmqpTap.start(broker.url);
@@ -104,35 +112,39 @@ test('a stranger puts a queue that differs in the place of to_device: the rest g
   await expectAllIsWell(gateway, traffic);
 });
 
-test('a reply that is held for longer than the consumer_timeout costs its channel and nothing else', async () => {
-  // What consumer_timeout in rabbitmq.conf sets, and how often the broker looks; both hold for new channels.
-  const set = (key: string, ms: number) => broker.ctl('eval', `application:set_env(rabbit, ${key}, ${ms}).`);
-  await set('consumer_timeout', CONSUMER_TIMEOUT_MS);
-  await set('channel_tick_interval', CONSUMER_TIMEOUT_MS / 4);
-  await using gateway = await GatewayProcess.start({
-    amqpUrl: broker.url,
-    workers: 2,
-    // The missing one is to be waited for, however slow the machine.
-    env: { OWSLA_REPLY_GAP_TIMEOUT_MS: '5m' },
-  });
-  await using traffic = await Traffic.start(gateway, { amqpUrls: [broker.url] });
-  await traffic.flows();
-  // The next ones wait for it at the gateway, unacknowledged.
-  const [held] = traffic.devices;
-  traffic.backend.withholdNext(held!.current.session);
-  await eventually('a reply is withheld', () => traffic.backend.withheld === 1);
-  const receivedBefore = held!.current.received;
-  const lost = await gateway.logged('broker channel lost');
-  expect(lost.channel).toBe('inbox');
-  expect(lost.reason).toContain('delivery acknowledgement');
-  await gateway.nextLogged(({ msg }) => msg === 'broker channel lost');
-  await traffic.flows();
-  expect(new Set(channelsLost(gateway).map(({ worker, channel }) => `${worker} ${channel}`)).size).toBe(1);
-  expect(held!.current.received).toBe(receivedBefore);
-  traffic.backend.release();
-  await eventually('the device gets what was held', () => held!.current.received > receivedBefore);
-  await expectAllIsWell(gateway, traffic);
-});
+test.each(QUEUE_TYPES)(
+  'a reply that is held for longer than the consumer_timeout costs its channel and nothing else (%s queues)',
+  async (queueType) => {
+    // What consumer_timeout in rabbitmq.conf sets, and how often the broker looks; both hold for new channels.
+    const set = (key: string, ms: number) =>
+      broker.ctl('eval', `application:set_env(rabbit, ${key}, ${ms}).`);
+    await set('consumer_timeout', CONSUMER_TIMEOUT_MS);
+    await set('channel_tick_interval', CONSUMER_TIMEOUT_MS / 4);
+    await using gateway = await GatewayProcess.start({
+      amqpUrl: broker.url,
+      workers: 2,
+      // The missing one is to be waited for, however slow the machine.
+      env: { OWSLA_AMQP_QUEUE_TYPE: queueType, OWSLA_REPLY_GAP_TIMEOUT_MS: '5m' },
+    });
+    await using traffic = await Traffic.start(gateway, { amqpUrls: [broker.url] });
+    await traffic.flows();
+    // The next ones wait for it at the gateway, unacknowledged.
+    const [held] = traffic.devices;
+    traffic.backend.withholdNext(held!.current.session);
+    await eventually('a reply is withheld', () => traffic.backend.withheld === 1);
+    const receivedBefore = held!.current.received;
+    const lost = await gateway.logged('broker channel lost');
+    expect(lost.channel).toBe('inbox');
+    expect(lost.reason).toContain('delivery acknowledgement');
+    await gateway.nextLogged(({ msg }) => msg === 'broker channel lost');
+    await traffic.flows();
+    expect(new Set(channelsLost(gateway).map(({ worker, channel }) => `${worker} ${channel}`)).size).toBe(1);
+    expect(held!.current.received).toBe(receivedBefore);
+    traffic.backend.release();
+    await eventually('the device gets what was held', () => held!.current.received > receivedBefore);
+    await expectAllIsWell(gateway, traffic);
+  },
+);
 
 /** Where the new queue is there at once, the broker moves consumers over, and tells them nothing from then on. */
 const CANCELLED_WITHIN_MS = 10;

@@ -1,7 +1,9 @@
 import { expect, it, onTestFailed } from 'vitest';
+import { ownerOf } from '../../src/registry/connection-id.ts';
 import { eventually, within } from '../helpers/eventually.ts';
 import { GatewayProcess } from '../helpers/gateway-process.ts';
 import { processesLeft, processesMentioning } from '../helpers/processes.ts';
+import { Publisher } from '../helpers/publisher.ts';
 import { Traffic } from '../helpers/traffic.ts';
 
 it.each([
@@ -17,6 +19,7 @@ it.each([
     };
     await using gateway = await GatewayProcess.start(options);
     await using traffic = await Traffic.start(gateway);
+    await using publisher = await Publisher.connect();
     await traffic.flows();
     const first = traffic.sessions;
     const workers = [...(await gateway.workers()).values()];
@@ -29,11 +32,20 @@ it.each([
     await within('the end of all its processes', gateway.exited);
     expect(await processesLeft([gateway.names.fromDevice])).toEqual([]);
     await eventually('all connections are gone', () => first.every(({ dropped }) => dropped));
+    // Replies to lines that were never sent, so that they are told from the answers.
+    for (const { session, sent } of first) {
+      const id = traffic.ledger.connectionIdOf(session)!;
+      publisher.reply(gateway.names.inboxPrefix + ownerOf(id), id, sent, `${session} ${sent}`);
+    }
+    await publisher.flushed();
 
     const { names, port } = gateway;
     await using next = await GatewayProcess.start({ ...options, names, port });
     await eventually('all devices are back', () =>
       traffic.devices.every(({ current }) => current.received > 0),
+    );
+    await eventually('each of those replies is undelivered', () =>
+      first.every(({ session, sent }) => traffic.ledger.isUndelivered(session, sent)),
     );
     await traffic.flows();
     // What the gateway had not read, and with its workers killed what was not confirmed, is all that is missing: a
