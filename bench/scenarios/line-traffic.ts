@@ -148,6 +148,7 @@ export class LineTraffic {
     enter('lines.lost', lines.lost, 'lower');
     enter('lines.duplicated', lines.unmarked, 'lower');
     enter('lines.republished', lines.marked);
+    enter('lines.redelivered', lines.redelivered);
     if (lines.firstMarked !== undefined) measured.note(`the first republished: ${lines.firstMarked}`);
     enter('lines.misordered', lines.misordered, 'lower');
     enter('lines.unread', lines.unread);

@@ -27,7 +27,13 @@ export interface SessionTally {
   readonly nextReply: number;
   /** The connection ended otherwise than by the device: then what was on the way is nobody's promise. */
   readonly dropped: boolean;
-  readonly examples: readonly string[];
+  readonly faults: readonly ReplyFault[];
+}
+
+/** An example of what is wrong with the replies that a device got. */
+export interface ReplyFault {
+  readonly kind: 'foreign' | 'misordered' | 'duplicated';
+  readonly text: string;
 }
 
 export interface LedgerSide {
@@ -41,10 +47,12 @@ export interface LedgerReport {
   readonly lines: LedgerSide & {
     readonly sent: number;
     readonly taken: number;
-    /** Copies that say so: `republished`, or delivered again to a backend that had lost its connection. */
+    /** Copies that say so: `republished`. */
     readonly marked: number;
     /** The first of them. */
     readonly firstMarked: string | undefined;
+    /** Copies that the broker delivered again, to a backend that had lost its connection. */
+    readonly redelivered: number;
     /** The last lines of dropped sessions: sent, and perhaps never read by the gateway. */
     readonly unread: number;
   };
@@ -110,7 +118,7 @@ export class SessionAudit implements SessionTally {
   missing: [number, number][] = [];
   nextReply = 0;
   dropped = false;
-  readonly examples: string[] = [];
+  readonly faults: ReplyFault[] = [];
 
   /** @param session without spaces */
   constructor(session: string) {
@@ -126,7 +134,7 @@ export class SessionAudit implements SessionTally {
   reply(body: Buffer | string): number {
     const [session, n] = parseLine(body);
     if (session !== this.session || n < 0) {
-      this.#example(`${this.session}: got what is not its own: ${String(body).slice(0, 80)}`);
+      this.#fault('foreign', `${this.session}: got what is not its own: ${String(body).slice(0, 80)}`);
       return -1;
     }
     if (n >= this.nextReply) {
@@ -136,17 +144,17 @@ export class SessionAudit implements SessionTally {
     } else if (this.#fill(n)) {
       this.misordered++;
       this.received++;
-      this.#example(`${this.session}: reply ${n} came behind reply ${this.nextReply - 1}`);
+      this.#fault('misordered', `${this.session}: reply ${n} came behind reply ${this.nextReply - 1}`);
     } else {
       this.duplicated++;
-      this.#example(`${this.session}: reply ${n} came twice`);
+      this.#fault('duplicated', `${this.session}: reply ${n} came twice`);
     }
     return n;
   }
 
   toJSON(): SessionTally {
-    const { session, sent, received, duplicated, misordered, missing, nextReply, dropped, examples } = this;
-    return { session, sent, received, duplicated, misordered, missing, nextReply, dropped, examples };
+    const { session, sent, received, duplicated, misordered, missing, nextReply, dropped, faults } = this;
+    return { session, sent, received, duplicated, misordered, missing, nextReply, dropped, faults };
   }
 
   #fill(n: number): boolean {
@@ -161,8 +169,8 @@ export class SessionAudit implements SessionTally {
     return true;
   }
 
-  #example(text: string): void {
-    if (this.examples.length < EXAMPLES) this.examples.push(text);
+  #fault(kind: ReplyFault['kind'], text: string): void {
+    if (this.faults.filter((fault) => fault.kind === kind).length < EXAMPLES) this.faults.push({ kind, text });
   }
 }
 
@@ -190,7 +198,7 @@ export class Ledger {
   readonly #reasons: Record<string, number> = {};
   readonly #examples = new Map<string, string[]>();
   #taken = 0;
-  readonly #lineFaults = { marked: 0, unmarked: 0, misordered: 0 };
+  readonly #lineFaults = { marked: 0, redelivered: 0, unmarked: 0, misordered: 0 };
   #firstMarked: string | undefined;
 
   /** Different lines taken. */
@@ -236,9 +244,11 @@ export class Ledger {
       }
       return { session, n, isFirst: true };
     }
-    if (entry.marked.has(n) || message.fields?.redelivered || n < entry.redeliverableBelow) {
+    if (entry.marked.has(n)) {
       this.#lineFaults.marked++;
       this.#firstMarked ??= `${session}: line ${n} came twice, marked`;
+    } else if (message.fields?.redelivered || n < entry.redeliverableBelow) {
+      this.#lineFaults.redelivered++;
     } else {
       this.#lineFaults.unmarked++;
       this.#violation('copies', `${session}: line ${n} came twice, unmarked`);
@@ -298,7 +308,7 @@ export class Ledger {
       replies.received += tally.received;
       replies.unmarked += tally.duplicated;
       replies.misordered += tally.misordered;
-      for (const example of tally.examples) this.#violation('replies', example);
+      for (const { kind, text } of tally.faults) this.#violation(`${kind} replies`, text);
       for (const n of repliesWithoutFate(tally, entry)) {
         if (dropped) {
           replies.unknown++;

@@ -16,6 +16,50 @@ const UNKNOWN_NODE = 'f1f1f1f1f1f1';
 /** Of arrays in arrays; the AMQP library's decoder reads some 4,000. */
 const DEPTHS = [60, 100, 3_000, 5_000, 20_000];
 
+it('replies that are too large take no more memory than the prefetch allows, however many there are', async () => {
+  const COUNT = 400;
+  const BYTES = 2 * MEBIBYTE;
+  await using gateway = await GatewayProcess.start({
+    workers: 2,
+    env: {
+      OWSLA_AMQP_PREFETCH: '5',
+      OWSLA_AMQP_CONSUMERS: '2',
+      OWSLA_REPLY_MAX_BYTES: '1MiB',
+      OWSLA_REPLY_MAX_HELD_BYTES: '1MiB',
+    },
+  });
+  let refused = 0;
+  await using traffic = await Traffic.start(gateway, {
+    lineEveryMs: 1_000,
+    strayUndelivered: ({ content, properties }) => {
+      if (content.length !== BYTES) return false;
+      if (properties.headers!.reason === 'bad_body') refused++;
+      return true;
+    },
+  });
+  await using publisher = await Publisher.connect();
+  await traffic.flows();
+  const pids = [...(await gateway.workers()).values()];
+  const before = pids.map(residentBytes);
+  const id = traffic.ledger.connectionIdOf(traffic.devices[0]!.current.session)!;
+  const inbox = gateway.names.inboxPrefix + ownerOf(id);
+  const body = Buffer.alloc(BYTES, 'x');
+  let most = 0;
+  for (let n = 0; n < COUNT; n++) {
+    publisher.publish(n % 2 === 0 ? inbox : gateway.names.toDevice, body, { headers: { connection_id: id } });
+    if (n % 10 === 9) await publisher.flushed();
+    most = Math.max(most, ...pids.map((pid, i) => residentBytes(pid) - before[i]!));
+  }
+  await eventually('each is undelivered', () => refused === COUNT, 60_000);
+  // Fifteen at a worker, and again as many on their way to the queue of the undelivered; the rest is garbage.
+  expect(most).toBeLessThan((COUNT * BYTES) / 4);
+  await traffic.flows();
+  const report = await traffic.settle();
+  expect(report.violations).toEqual([]);
+  expect(report.replies.undelivered).toEqual({});
+  expect(traffic.drops).toBe(0);
+}, 240_000);
+
 it('garbage from a backend has a named fate each, and disturbs nobody', async () => {
   const fates: Record<string, number> = {};
   await using gateway = await GatewayProcess.start({

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect, inject, it } from 'vitest';
+import { PrivateBroker } from '../../src/dev/private-broker.ts';
 import { AmqpTap } from '../helpers/amqp-tap.ts';
 import { Backend } from '../helpers/backend.ts';
 import { Device } from '../helpers/device.ts';
@@ -8,6 +9,7 @@ import { Fleet } from '../helpers/fleet.ts';
 import { GatewayProcess } from '../helpers/gateway-process.ts';
 import { LineStream } from '../helpers/line-stream.ts';
 
+const LINE_EVERY_MS = 250;
 const acknowledging = { OWSLA_ACK_ENABLED: 'true', OWSLA_ACK_TEMPLATE: 'ok {seq}' };
 
 /** The numbers that a device was told, as they came. */
@@ -96,6 +98,57 @@ it('what a device was told of survives the worker that told it', async () => {
   await eventually('all that was told of', () => promised.every((line) => taken.has(line)));
 });
 
+it('devices that keep their lines until they are acknowledged lose none, whatever is killed', async () => {
+  const DEVICES = 200;
+  await using broker = await PrivateBroker.start();
+  await using gateway = await GatewayProcess.start({
+    amqpUrl: broker.url,
+    workers: 2,
+    env: {
+      ...acknowledging,
+      OWSLA_ACK_EVERY: '4',
+      OWSLA_ACK_INTERVAL_MS: '50ms',
+      OWSLA_AMQP_QUEUE_TYPE: 'quorum',
+      OWSLA_AMQP_RECONNECT_MAX_MS: '500ms',
+    },
+  });
+  const killWorkers = async () => {
+    for (const pid of (await gateway.workers()).values()) process.kill(pid, 'SIGKILL');
+  };
+  const devices = Array.from({ length: DEVICES }, (_, n) => new KeepingDevice(`d${n}`, gateway.port));
+  const sum = (count: (device: KeepingDevice) => number) =>
+    devices.reduce((all, each) => all + count(each), 0);
+  const goesOn = async () => {
+    const before = sum(({ told }) => told);
+    await eventually('lines are acknowledged', () => sum(({ told }) => told) > before + 4 * DEVICES, 60_000);
+  };
+  try {
+    await goesOn();
+    await broker.kill();
+    const read = await gateway.metric('owsla_frames_received_total');
+    await eventually(
+      'lines are read that the broker cannot confirm',
+      async () => (await gateway.metric('owsla_frames_received_total')) > read + DEVICES,
+    );
+    await killWorkers();
+    await eventually('all have lost their connection', () => devices.every(({ losses }) => losses > 0));
+    await broker.start();
+    await goesOn();
+    await killWorkers();
+    await goesOn();
+    for (const device of devices) device.stop();
+    await eventually('nothing is kept any more', () => devices.every(({ kept }) => kept === 0), 60_000);
+  } finally {
+    for (const device of devices) device[Symbol.dispose]();
+  }
+  expect(sum(({ resent }) => resent)).toBeGreaterThan(DEVICES);
+  await using backend = await Backend.connect(gateway.names, broker.url);
+  const taken = new Set<string>();
+  await backend.consume(({ content }) => taken.add(String(content)));
+  const made = devices.flatMap((device) => device.made);
+  await eventually('every line that was made', () => made.every((line) => taken.has(line)));
+});
+
 it('does not tear replies apart, and replies keep their order', async () => {
   await using gateway = await GatewayProcess.start({ env: { ...acknowledging, OWSLA_ACK_EVERY: '1' } });
   await using backend = await Backend.connect(gateway.names);
@@ -123,3 +176,73 @@ it('acknowledges what it has taken before it closes the connection of a device a
   await device.closed;
   expect(device.text).toEqual(['ok 1']);
 });
+
+/** Makes a line now and then, keeps each until it is told of, and sends those that it keeps again when it is back. */
+class KeepingDevice {
+  readonly made: string[] = [];
+  told = 0;
+  losses = 0;
+  resent = 0;
+  readonly #name: string;
+  readonly #port: number;
+  readonly #timer = setInterval(() => this.#make(), LINE_EVERY_MS);
+  #device: Device | undefined;
+  #disposed = false;
+
+  constructor(name: string, port: number) {
+    this.#name = name;
+    this.#port = port;
+    void this.#run();
+  }
+
+  /** Lines that it was not told of. */
+  get kept(): number {
+    return this.made.length - this.told;
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  #make(): void {
+    const line = `${this.#name} ${this.made.length}`;
+    this.made.push(line);
+    this.#device?.socket.write(`${line}\n`);
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#disposed) {
+      const device = await Device.connect(this.#port).catch(() => undefined);
+      if (device === undefined) {
+        // A worker may be starting.
+        await delay(200 + 200 * Math.random());
+        continue;
+      }
+      this.#adopt(device);
+      await device.closed;
+      this.#device = undefined;
+      if (!this.#disposed) this.losses++;
+    }
+  }
+
+  #adopt(device: Device): void {
+    if (this.#disposed) {
+      device[Symbol.dispose]();
+      return;
+    }
+    const first = this.told;
+    device.onLine = (line) => {
+      this.told = first + Number(/^ok (\d+)$/.exec(String(line))![1]) + 1;
+    };
+    this.#device = device;
+    const again = this.made.slice(first);
+    if (this.losses > 0) this.resent += again.length;
+    device.socket.write(again.map((line) => `${line}\n`).join(''));
+  }
+
+  [Symbol.dispose](): void {
+    this.stop();
+    this.#disposed = true;
+    this.#device?.[Symbol.dispose]();
+  }
+}

@@ -66,7 +66,6 @@ it('a device that never reads is closed as slow_consumer, and holds up nobody el
   const fates = undelivered.map(({ n }) => n).sort((a, b) => a - b);
   expect(fates).toEqual(Array.from({ length: fates.length }, (_, n) => REPLIES - fates.length + n));
   const reasons = new Set(undelivered.map(({ reason }) => reason));
-  expect(reasons.delete('slow_consumer')).toBe(true);
-  // Those that came when it was gone.
-  expect([...reasons].filter((reason) => reason !== 'not_connected')).toEqual([]);
+  // It was closed well before the last of them came.
+  expect([...reasons].sort()).toEqual(['not_connected', 'slow_consumer']);
 });

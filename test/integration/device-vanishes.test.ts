@@ -1,11 +1,13 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { freePort } from '../../src/dev/free-port.ts';
 import { PrivateBroker } from '../../src/dev/private-broker.ts';
+import { ownerOf } from '../../src/registry/connection-id.ts';
 import { connectFleet, type Device } from '../helpers/device.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { GatewayProcess } from '../helpers/gateway-process.ts';
 import { type NetworkLink, NetworkNamespace } from '../helpers/network-namespace.ts';
 import { openSockets } from '../helpers/open-descriptors.ts';
+import { Publisher } from '../helpers/publisher.ts';
 import { Traffic } from '../helpers/traffic.ts';
 
 const VANISHING = 10;
@@ -49,34 +51,66 @@ describe.runIf(NetworkNamespace.isAllowed)('devices that vanish without a FIN wh
     await namespace?.[Symbol.asyncDispose]();
   });
 
-  it.each([
-    ['idle_timeout', PATIENT, { OWSLA_ENDPOINT_IDLE_TIMEOUT_MS: '8s', OWSLA_ENDPOINT_KEEP_ALIVE_MS: '0' }],
-    ['socket_error', BRIEF, { OWSLA_ENDPOINT_IDLE_TIMEOUT_MS: '0', OWSLA_ENDPOINT_KEEP_ALIVE_MS: '1s' }],
-  ])('are closed as %s, and leave no descriptor', async (reason, retries, env) => {
-    await namespace.sysctl('net.ipv4.tcp_retries2', retries);
-    const link = await namespace.addLink();
-    await using gateway = await start(env);
-    await using traffic = await Traffic.start(gateway, { amqpUrls: [broker.url] });
-    const socketsBefore = await socketsOf(gateway);
-    const vanishing = await devicesOn(link, gateway);
-    await eventually(
-      'the gateway has them all',
-      async () => (await gateway.metric('owsla_connections')) === traffic.devices.length + VANISHING,
-    );
+  const [idleTimeout, keepAlive] = ['OWSLA_ENDPOINT_IDLE_TIMEOUT_MS', 'OWSLA_ENDPOINT_KEEP_ALIVE_MS'];
 
-    await link.cut();
-    await eventually(
-      'all of them are closed',
-      async () => (await gateway.metric('owsla_connections_closed_total', { reason })) === VANISHING,
-    );
-    expect(await gateway.metric('owsla_connections')).toBe(traffic.devices.length);
-    await eventually('their descriptors are free', async () => (await socketsOf(gateway)) === socketsBefore);
-    await traffic.flows();
-    const report = await traffic.settle();
-    expect(report.violations).toEqual([]);
-    expect(traffic.drops).toBe(0);
-    for (const device of vanishing) device[Symbol.dispose]();
-  });
+  it.each([
+    ['idle_timeout', false, PATIENT, { [idleTimeout]: '8s', [keepAlive]: '0' }],
+    ['idle_timeout', true, PATIENT, { [idleTimeout]: '8s', [keepAlive]: '0' }],
+    ['socket_error', false, BRIEF, { [idleTimeout]: '0', [keepAlive]: '1s' }],
+    // The kernel probes nobody who owes it an acknowledgement, but gives up sending again.
+    ['socket_error', true, BRIEF, { [idleTimeout]: '0', [keepAlive]: '1s' }],
+  ])(
+    'are closed as %s, and leave no descriptor (replies under way: %s)',
+    async (reason, replies, retries, env) => {
+      await namespace.sysctl('net.ipv4.tcp_retries2', retries);
+      const link = await namespace.addLink();
+      await using gateway = await start(env);
+      await using traffic = await Traffic.start(gateway, { amqpUrls: [broker.url] });
+      await using publisher = await Publisher.connect(broker.url);
+      const socketsBefore = await socketsOf(gateway);
+      const vanishing = await devicesOn(link, gateway);
+      await eventually(
+        'the gateway has them all',
+        async () => (await gateway.metric('owsla_connections')) === traffic.devices.length + VANISHING,
+      );
+
+      const audits = vanishing.map((device, n) => {
+        const audit = traffic.guest(`vanishing${n}`);
+        device.socket.write(`${audit.nextLine()}\n`);
+        return audit;
+      });
+      await eventually('the backend knows them', () =>
+        audits.every(({ session }) => traffic.ledger.publishedTo(session) === 1),
+      );
+      await link.cut();
+      for (const audit of audits) audit.dropped = true;
+      const reply = (n: number) => {
+        for (const { session } of audits) {
+          const id = traffic.ledger.connectionIdOf(session)!;
+          publisher.reply(gateway.names.inboxPrefix + ownerOf(id), id, n, `${session} ${n}`);
+        }
+      };
+      if (replies) reply(1);
+      await eventually(
+        'all of them are closed',
+        async () => (await gateway.metric('owsla_connections_closed_total', { reason })) === VANISHING,
+      );
+      expect(await gateway.metric('owsla_connections')).toBe(traffic.devices.length);
+      await eventually(
+        'their descriptors are free',
+        async () => (await socketsOf(gateway)) === socketsBefore,
+      );
+      reply(2);
+      await eventually('a late reply is undelivered', () =>
+        audits.every(({ session }) => traffic.ledger.isUndelivered(session, 2)),
+      );
+      await traffic.flows();
+      const report = await traffic.settle();
+      expect(report.violations).toEqual([]);
+      expect(traffic.drops).toBe(0);
+      for (const device of vanishing) device[Symbol.dispose]();
+    },
+  );
 
   it('leave no descriptor while nobody is read, because the broker confirms nothing', async () => {
     await namespace.sysctl('net.ipv4.tcp_retries2', BRIEF);

@@ -11,6 +11,7 @@ import { GatewayProcess } from '../helpers/gateway-process.ts';
 import { LineAudit } from '../helpers/line-audit.ts';
 import { LineStream } from '../helpers/line-stream.ts';
 import { processesLeft } from '../helpers/processes.ts';
+import { Traffic } from '../helpers/traffic.ts';
 
 const FATAL = 60;
 
@@ -20,7 +21,7 @@ describe('a worker that is killed', () => {
       workers: 2,
       env: { OWSLA_RESTART_MAX_RESTARTS: '2', OWSLA_RESTART_BACKOFF_MAX_MS: '100ms' },
     });
-    using device = await Device.connect(gateway.port);
+    await using traffic = await Traffic.start(gateway);
     let killed = 0;
     for (let kills = 0; kills < 3; kills++) {
       const { pid } = await eventually('a new worker', async () => {
@@ -34,8 +35,10 @@ describe('a worker that is killed', () => {
     const fatal = gateway.log.filter((line) => line.level === FATAL);
     expect(fatal.map((line) => line.msg)).toEqual(['more than 2 worker exits within 60000 ms: giving up']);
     expect(gateway.stderr).toBe('');
-    await within('close', device.closed);
     expect(await processesLeft([gateway.names.fromDevice])).toEqual([]);
+    await eventually('all connections are gone', () => traffic.sessions.every(({ dropped }) => dropped));
+    const { violations } = await traffic.settle();
+    expect(violations).toEqual([]);
   });
 });
 

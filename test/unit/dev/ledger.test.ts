@@ -31,7 +31,7 @@ describe('lines', () => {
 
   test('that all came, in order and once, are no violation', () => {
     expect(account(2, line('d', 0), line('d', 1))).toMatchObject({
-      lines: { sent: 2, taken: 2, lost: 0, marked: 0, unmarked: 0, misordered: 0, unread: 0 },
+      lines: { sent: 2, taken: 2, lost: 0, marked: 0, redelivered: 0, unmarked: 0, misordered: 0, unread: 0 },
       violations: [],
     });
   });
@@ -71,7 +71,7 @@ describe('lines', () => {
     expect(ledger.lineTaken(line('d', 0)).isFirst).toBe(false);
     ledger.lineTaken(line('d', 1));
     ledger.lineTaken(line('d', 1));
-    expect(ledger.report([device('d', 2)]).lines).toMatchObject({ marked: 1, unmarked: 1 });
+    expect(ledger.report([device('d', 2)]).lines).toMatchObject({ marked: 0, redelivered: 1, unmarked: 1 });
   });
 
   test('of a dropped session may end early, but have no hole', () => {
@@ -98,6 +98,17 @@ describe('lines', () => {
 });
 
 describe('replies', () => {
+  test('of a crowd show the first example of each fault, however many of another come first', () => {
+    const audits = Array.from({ length: 20 }, (_, n) => device(`d${n}`, 2));
+    for (const audit of audits) for (const n of [0, 0, 0, 0, 0]) audit.reply(`${audit.session} ${n}`);
+    const last = audits.at(-1)!;
+    for (const body of ['d19 2', 'd19 1', 'e 0']) last.reply(body);
+    const { violations } = new Ledger().report(audits);
+    expect(violations.filter((text) => text.includes('came twice'))).toHaveLength(3);
+    expect(violations).toContain('d19: reply 1 came behind reply 2');
+    expect(violations).toContain('d19: got what is not its own: e 0');
+  });
+
   function replies(published: number[], received: number[], undelivered: number[], dropped = false) {
     const ledger = new Ledger();
     const audit = device('d', 10);
