@@ -244,10 +244,12 @@ export class Ledger {
       }
       return { session, n, isFirst: true };
     }
-    if (entry.marked.has(n)) {
+    if (message.fields?.redelivered) {
+      this.#lineFaults.redelivered++;
+    } else if (entry.marked.has(n)) {
       this.#lineFaults.marked++;
       this.#firstMarked ??= `${session}: line ${n} came twice, marked`;
-    } else if (message.fields?.redelivered || n < entry.redeliverableBelow) {
+    } else if (n < entry.redeliverableBelow) {
       this.#lineFaults.redelivered++;
     } else {
       this.#lineFaults.unmarked++;
