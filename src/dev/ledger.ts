@@ -170,7 +170,8 @@ export class SessionAudit implements SessionTally {
   }
 
   #fault(kind: ReplyFault['kind'], text: string): void {
-    if (this.faults.filter((fault) => fault.kind === kind).length < EXAMPLES) this.faults.push({ kind, text });
+    if (this.faults.filter((fault) => fault.kind === kind).length < EXAMPLES)
+      this.faults.push({ kind, text });
   }
 }
 
