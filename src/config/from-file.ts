@@ -9,7 +9,8 @@ import type { Reading, Setting } from './sources.ts';
  */
 export function readYaml(text: string, name: string): Reading {
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  // Its warnings quote the file; those that are handed over are not lost.
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, logLevel: 'error' });
   const faults = [...document.errors, ...document.warnings];
   if (faults.length > 0) {
     const problems = faults.map(
@@ -87,7 +88,7 @@ function under(path: string, parts: readonly string[]): boolean {
 
 /** What to say instead of what the parser says with a piece of the file in the middle, which may hold a password. */
 const QUOTES_THE_FILE: Partial<Record<ErrorCode, string>> = {
-  BAD_DIRECTIVE: 'Unknown directive',
+  BAD_DIRECTIVE: 'Directive not understood',
   BAD_DQ_ESCAPE: 'Invalid escape sequence',
   TAG_RESOLVE_FAILED: 'Unresolved tag',
 };

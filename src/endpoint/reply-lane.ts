@@ -125,13 +125,15 @@ export class ReplyLane {
         resequencer.replaceParked(seq, reply)?.settle('duplicate');
         break;
       case 'duplicate':
-        this.#duplicate(reply);
+        if (!this.#takesPlace(reply)) reply.settle('duplicate');
         break;
       case 'stale':
-        reply.settle(
-          'stale_sequence',
-          `to_device_seq ${seq} was given up before, next is ${resequencer.nextSeq}`,
-        );
+        // A number may be called stale that is not; see Resequencer.
+        if (!this.#takesPlace(reply))
+          reply.settle(
+            'stale_sequence',
+            `to_device_seq ${seq} was given up before, next is ${resequencer.nextSeq}`,
+          );
         break;
       case 'overflow': {
         const { nextSeq, parkedCount } = resequencer;
@@ -147,11 +149,14 @@ export class ReplyLane {
   /**
    * A copy of a reply that the socket has not taken yet takes its place: the broker has delivered it again because the
    * channel of the first is gone, and to acknowledge it now would leave the reply with nobody.
+   * @returns whether there is one
    */
-  #duplicate(copy: Reply): void {
+  #takesPlace(copy: Reply): boolean {
     const older = this.#outbox.replace(copy);
-    if (older !== undefined) copy.detach();
-    (older ?? copy).settle('duplicate');
+    if (older === undefined) return false;
+    copy.detach();
+    older.settle('duplicate');
+    return true;
   }
 
   #releaseReady(resequencer: Resequencer<Reply>): void {

@@ -4,8 +4,8 @@ import { SequenceRanges } from './sequence-ranges.ts';
  * Puts the replies of one connection back into `to_device_seq` order, each once.
  *
  * Pure: it knows neither clocks nor sockets. What arrives early is parked; the caller starts a timer when
- * `hasGap` becomes true and calls `skipGap` when it passes. Numbers that were given up (skipped, or refused
- * because too much was parked) are remembered in a few ranges each: the order goes on behind refused ones
+ * `hasGap` becomes true and calls `skipGap` when it passes. Numbers that were given up (skipped, refused because too
+ * much was parked, or not delivered in their turn) are remembered in a few ranges each: the order goes on behind refused ones
  * without waiting, and a copy that comes late is told from a duplicate of something that was delivered. Past
  * the bound on ranges, a refused number is waited for like any missing one, and a duplicate may be called stale.
  *

@@ -14,8 +14,7 @@ import { createAdminServer } from './admin-server.ts';
 import { MachineLimits } from './machine-limits.ts';
 import { MetricsSum } from './metrics-sum.ts';
 import { RestartIntensity } from './restart-intensity.ts';
-import type { Exit } from './worker-process.ts';
-import { type LoadedSettings, type WorkerSettings, WorkerSlot } from './worker-slot.ts';
+import { type LoadedSettings, type SlotExit, type WorkerSettings, WorkerSlot } from './worker-slot.ts';
 
 /**
  * The primary process: forks the workers, restarts those that crash, and gives up when that does not help; serves
@@ -51,7 +50,7 @@ class Supervisor {
   /** SIGHUP came while a rolling restart was under way. */
   #restartAgain = false;
   #exitCode = 0;
-  /** Workers that were killed or crashed while the gateway was draining, before they had drained. */
+  /** Workers that were to drain, and were killed or crashed before they had. */
   #silent = 0;
   #stopped: () => void = () => {};
 
@@ -72,7 +71,7 @@ class Supervisor {
           shared: (process, message) => this.#limits.received(process, message),
           drainedTooSlowly: (slot) =>
             this.#log.error({ worker: slot.index }, 'worker did not drain in time: killed'),
-          exited: (slot, exit, how) => this.#exited(slot, exit, how),
+          exited: (slot, exit) => this.#exited(slot, exit),
           retired: (metrics) => this.#metricsSum.retire(metrics),
         }),
       );
@@ -133,11 +132,13 @@ class Supervisor {
     } else if (this.#silent === 0) {
       this.#log.info('stopped');
     }
-    if (this.#silent > 0)
+    if (this.#silent > 0) {
+      this.#exitCode ||= 1;
       this.#log.error(
         { workers: this.#silent },
         'stopped; workers that were killed or crashed did not say how many frames they left unconfirmed',
       );
+    }
     return this.#exitCode;
   }
 
@@ -216,22 +217,16 @@ class Supervisor {
     void this.#drain('giving up');
   }
 
-  #exited(
-    slot: WorkerSlot,
-    { code, signal }: Exit,
-    { asked, drained }: { asked: boolean; drained: boolean },
-  ): void {
+  #exited(slot: WorkerSlot, { code, signal, asked, failed, silent }: SlotExit): void {
+    if (!asked || silent) this.#log.error({ worker: slot.index, code, signal }, 'worker exited');
+    if (silent && (asked || this.#phase !== 'running')) this.#silent++;
     if (this.#phase !== 'running') {
-      // One that could not be forked has neither code nor signal.
-      const failed = signal !== null || (code ?? 0) !== 0;
       if (!asked || failed) this.#exitCode ||= 1;
-      if (failed && !drained) this.#silent++;
       this.#stopIfDone();
       return;
     }
     if (asked) return;
     const { maxRestarts, windowMs } = this.#config.restart;
-    this.#log.error({ worker: slot.index, code, signal }, 'worker exited');
     if (!this.#intensity.allows(performance.now())) {
       this.#giveUp(`more than ${maxRestarts} worker exits within ${windowMs} ms: giving up`);
       return;

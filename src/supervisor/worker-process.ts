@@ -44,6 +44,7 @@ export class WorkerProcess {
   #reason = 'starting';
   #asked = false;
   #drained = false;
+  #wasReady = false;
   #unconfirmedFrames = 0;
   #nextSnapshot = 0;
   #node: NodeId | undefined;
@@ -90,9 +91,9 @@ export class WorkerProcess {
     return this.#asked;
   }
 
-  /** It has drained, and told how many frames it left without a confirm. */
-  get hasDrained(): boolean {
-    return this.#drained;
+  /** It is known what it leaves: it has told so when it drained, or it never had a device. */
+  get hasToldAll(): boolean {
+    return this.#drained || !this.#wasReady;
   }
 
   /** Frames that it left without a confirm when it drained. */
@@ -196,7 +197,10 @@ export class WorkerProcess {
     const changed = ready !== this.#ready;
     this.#ready = ready;
     this.#reason = reason;
-    if (ready) this.#onReady();
+    if (ready) {
+      this.#wasReady = true;
+      this.#onReady();
+    }
     if (changed) this.#events.statusChanged(this);
   }
 

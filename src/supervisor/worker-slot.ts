@@ -14,10 +14,18 @@ export interface SlotEvents {
   /** A process of the slot has something to say about the limits of the machine, has begun, or is gone. */
   shared(process: WorkerProcess, message: FromShare | 'begun' | 'ended'): void;
   drainedTooSlowly(slot: WorkerSlot): void;
-  /** A process of the slot is gone. `asked`: nobody misses it. `drained`: nor what it had. */
-  exited(slot: WorkerSlot, exit: Exit, how: { asked: boolean; drained: boolean }): void;
+  exited(slot: WorkerSlot, exit: SlotExit): void;
   /** What it had counted. */
   retired(metrics: Snapshot): void;
+}
+
+/** The end of a process. */
+export interface SlotExit extends Exit {
+  /** Nobody misses it. */
+  readonly asked: boolean;
+  readonly failed: boolean;
+  /** It did not come to tell how many frames it left without a confirm. */
+  readonly silent: boolean;
 }
 
 /** What an operator has given. */
@@ -152,6 +160,8 @@ export class WorkerSlot {
     }
     this.#events.retired(process.lastMetrics);
     this.#events.statusChanged();
-    this.#events.exited(this, exit, { asked, drained: process.hasDrained });
+    // One that could not be forked has neither code nor signal.
+    const failed = exit.signal !== null || (exit.code ?? 0) !== 0;
+    this.#events.exited(this, { ...exit, asked, failed, silent: failed && !process.hasToldAll });
   }
 }

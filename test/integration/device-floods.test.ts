@@ -12,7 +12,7 @@ const HELD_SHARE = 1 / 2;
 
 it.each([
   ['a small share', { OWSLA_ENDPOINT_MAX_UNCONFIRMED_FRAMES: '4' }],
-  // Then the others' lines wait behind its own, at the broker.
+  // Then the others' lines wait behind more of its own, at the broker.
   ['the default share', {}],
 ])('a device that floods is held back by %s, and harms nobody else', async (_, env) => {
   await using gateway = await GatewayProcess.start({ workers: 2, env });

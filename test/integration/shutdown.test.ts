@@ -156,26 +156,33 @@ describe('a shutdown', () => {
     expect(Math.max(...times) - Math.min(...times)).toBeGreaterThan((((DEVICES - 1) / RATE) * 1_000) / 2);
   });
 
-  test('during which a worker crashes says that nobody knows what that left', async () => {
-    const crash = "process.on('SIGUSR2', () => process.exit(7));";
-    await using gateway = await GatewayProcess.start({
-      workers: 2,
-      env: {
-        NODE_OPTIONS: `--import="data:text/javascript,${encodeURIComponent(crash)}"`,
-        OWSLA_SHUTDOWN_CLOSE_RATE: '1',
-      },
-    });
-    using fleet = await Fleet.connect(gateway.port, 20);
-    gateway.signal('SIGTERM');
-    await gateway.logged('draining');
-    await within('the first close', Promise.race(fleet.devices.map(({ closed }) => closed)));
-    for (const pid of (await gateway.workers()).values()) process.kill(pid, 'SIGUSR2');
-    expect(await within('exit', gateway.exited)).toEqual({ code: 1, signal: null });
-    expect(gateway.log.at(-1)).toMatchObject({
-      workers: 2,
-      msg: expect.stringContaining('did not say how many frames they left unconfirmed'),
-    });
-  });
+  test.each(['SIGTERM', 'SIGHUP'] as const)(
+    'says that nobody knows what a worker left that crashed when it drained (%s)',
+    async (signal) => {
+      const crash = "process.on('SIGUSR2', () => process.exit(7));";
+      await using gateway = await GatewayProcess.start({
+        env: {
+          NODE_OPTIONS: `--import="data:text/javascript,${encodeURIComponent(crash)}"`,
+          OWSLA_SHUTDOWN_CLOSE_RATE: '1',
+        },
+      });
+      using fleet = await Fleet.connect(gateway.port, 20);
+      const [pid] = [...(await gateway.workers()).values()];
+      gateway.signal(signal);
+      await within('the first close', Promise.race(fleet.devices.map(({ closed }) => closed)));
+      process.kill(pid!, 'SIGUSR2');
+      expect(await gateway.logged('worker exited')).toMatchObject({ code: 7, signal: null });
+      if (signal === 'SIGHUP') {
+        await gateway.logged('rolling restart complete');
+        gateway.signal('SIGTERM');
+      }
+      expect(await within('exit', gateway.exited)).toEqual({ code: 1, signal: null });
+      expect(gateway.log.at(-1)).toMatchObject({
+        workers: 1,
+        msg: expect.stringContaining('did not say how many frames they left unconfirmed'),
+      });
+    },
+  );
 
   test.each(['SIGTERM', 'SIGINT'] as const)('is forced by a second signal: %s', async (second) => {
     const env = { OWSLA_SHUTDOWN_NOT_READY_MS: '10m' };

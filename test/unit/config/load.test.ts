@@ -270,7 +270,7 @@ describe('a configuration file', () => {
     ['workers: !secret! 1', 'owsla.yaml:1: not valid YAML: Unresolved tag'],
     ['workers: !<secret 1', 'owsla.yaml:1: not valid YAML: Unresolved tag'],
     ['workers: "\\xsecret"', 'owsla.yaml:1: not valid YAML: Invalid escape sequence'],
-    ['%secret\n---\nworkers: 1', 'owsla.yaml:1: not valid YAML: Unknown directive'],
+    ['%secret\n---\nworkers: 1', 'owsla.yaml:1: not valid YAML: Directive not understood'],
     ['workers: *nope', 'owsla.yaml: not valid YAML: Unresolved alias'],
     ['- 1', 'owsla.yaml: expected a mapping of sections such as "listen:", not a list'],
     ['text', 'owsla.yaml: expected a mapping of sections such as "listen:", not a text'],

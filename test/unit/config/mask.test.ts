@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { loadConfig } from '../../../src/config/load.ts';
 import { maskSecret, maskUrl } from '../../../src/config/mask.ts';
 
@@ -110,7 +110,17 @@ describe('a password', () => {
         env: {},
         readFile: () => start + url,
       })),
+      ...[
+        ['amqp:\n  url: {{ ', ' }}'],
+        ['? {url: "', '"}'],
+        ['["', '"]: 1'],
+      ].map(([start, end]) => (url: string) => ({
+        argv: ['--config=f'],
+        env: {},
+        readFile: () => start + url + end,
+      })),
     );
+    const warned = vi.spyOn(process, 'emitWarning').mockReturnValue();
     fc.assert(
       fc.property(places, around, password, (place, { scheme, user, separator, end }, secret) => {
         try {
@@ -121,5 +131,7 @@ describe('a password', () => {
       }),
       { numRuns: 5000 },
     );
+    expect(warned.mock.calls.filter((call) => JSON.stringify(call).includes('ZQX'))).toEqual([]);
+    warned.mockRestore();
   });
 });

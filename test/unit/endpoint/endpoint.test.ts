@@ -328,6 +328,26 @@ describe('replies that expire', () => {
     expect(outcomesOf(again)).toEqual([['stale_sequence'], ['duplicate']]);
   });
 
+  test('by the hundred do not make those between them stale that still wait for the socket', async () => {
+    const { socket, endpoint } = await connect({ maxPending: 1_000 });
+    socket.takesWrites = false;
+    endpoint.deliver(new FakeReply('slow', 0));
+    await turn();
+    const seqs = Array.from({ length: 200 }, (_, n) => n + 1);
+    for (const seq of seqs) endpoint.deliver(new FakeReply('r', seq, seq % 2 ? startMs + 1_000 : undefined));
+    vi.setSystemTime(startMs + 1_500);
+    // Nothing leaves but the first, and what has expired.
+    socket.takeWrite();
+    await turn();
+    const again = seqs.map((seq) => new FakeReply('r', seq));
+    for (const reply of again) endpoint.deliver(reply);
+    expect(outcomesOf(again)).toEqual(seqs.map((seq) => (seq % 2 ? ['stale_sequence'] : [])));
+    socket.takesWrites = true;
+    socket.takeWrite();
+    await turn();
+    expect(again.filter(({ outcomes }) => outcomes.includes('delivered'))).toHaveLength(100);
+  });
+
   test('while they are parked are not delivered when their turn comes, and hold nothing up', async () => {
     const { socket, endpoint } = await connect();
     const replies = [1, 2, 0].map((seq) => new FakeReply(`r${seq}`, seq, startMs + 1_000 * seq || undefined));

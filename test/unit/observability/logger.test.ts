@@ -31,14 +31,18 @@ const TALKATIVE_PROCESS = `
   import { createLogger, flushLog } from ${JSON.stringify(LOGGER)};
   const log = createLogger('info', {});
   for (let n = 0; n < 1_000; n++) log.info('x'.repeat(1_000));
-  await flushLog(log);
-  process.exit(3);
 `;
 
-test('a process whose log nobody reads any more can exit', async () => {
-  const child = spawn(process.execPath, program(TALKATIVE_PROCESS), { stdio: ['ignore', 'pipe', 'inherit'] });
+test.each([
+  ['after a flush', 'await flushLog(log); process.exit(3);', 3],
+  ['without one', 'process.exit(3);', 3],
+  ['after a fatal line', "log.fatal('last'); process.exit(3);", 3],
+  ['by an exception', "throw 'an exception';", 1],
+])('a process whose log nobody reads any more can exit %s', async (_, end, code) => {
+  const args = program(TALKATIVE_PROCESS + end);
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'ignore'] });
   try {
-    expect(await once(child, 'exit', { signal: AbortSignal.timeout(15_000) })).toEqual([3, null]);
+    expect(await once(child, 'exit', { signal: AbortSignal.timeout(15_000) })).toEqual([code, null]);
   } finally {
     child.kill('SIGKILL');
     child.stdout.destroy();
