@@ -115,8 +115,8 @@ export class Outbox {
 }
 
 /**
- * Where the reply with this number is, or -1. The numbers ascend, so that a whole backlog that comes again costs little;
- * replies without one stand anywhere between them.
+ * Where the reply with this number is, or -1. The numbers ascend, so that a backlog that comes again as a whole costs
+ * little; replies without one stand anywhere between them.
  */
 function placeOf(seq: number | undefined, replies: readonly Reply[]): number {
   let [low, high] = [0, replies.length];

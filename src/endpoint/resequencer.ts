@@ -5,9 +5,9 @@ import { SequenceRanges } from './sequence-ranges.ts';
  *
  * Pure: it knows neither clocks nor sockets. What arrives early is parked; the caller starts a timer when
  * `hasGap` becomes true and calls `skipGap` when it passes. Numbers that were given up (skipped, refused because too
- * much was parked, or not delivered in their turn) are remembered in a few ranges each: the order goes on behind refused ones
- * without waiting, and a copy that comes late is told from a duplicate of something that was delivered. Past
- * the bound on ranges, a refused number is waited for like any missing one, and a duplicate may be called stale.
+ * much was parked, or not delivered in their turn) are remembered in a few ranges each: the order goes on behind
+ * refused ones without waiting, and a copy that comes late is told from a duplicate of something that was delivered.
+ * Past the bound on ranges, a refused number is waited for like any missing one, and a duplicate may be called stale.
  *
  *        delivered        next    parked      refused     parked
  *   ─────────────────────┼─ ? ─┼──7──8──9──┼──10───40──┼────41────►
