@@ -21,8 +21,11 @@ afterAll(async () => {
   await broker?.[Symbol.asyncDispose]();
 });
 
+/** Before that, RabbitMQ 3.10 may end a connection that consumes from a quorum queue which was declared just now (541). */
+const sinceReady = ({ log }: GatewayProcess) => log.slice(log.findIndex(({ msg }) => msg === 'ready'));
+
 const channelsLost = (gateway: GatewayProcess) =>
-  gateway.log
+  sinceReady(gateway)
     .filter(({ msg }) => msg === 'broker channel lost')
     .map(({ worker, channel }) => ({ worker, channel }));
 
@@ -33,7 +36,7 @@ async function expectAllIsWell(gateway: GatewayProcess, traffic: Traffic): Promi
   expect(report.violations).toEqual([]);
   expect(report.replies.undelivered).toEqual({});
   expect(traffic.drops).toBe(0);
-  expect(gateway.log.filter(({ msg }) => msg === 'broker connection lost')).toEqual([]);
+  expect(sinceReady(gateway).filter(({ msg }) => msg === 'broker connection lost')).toEqual([]);
 }
 
 test.each(QUEUE_TYPES)(
