@@ -1,11 +1,13 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { connect } from 'amqplib';
+import { connect, type Message } from 'amqplib';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { ignoreLateFrames } from '../../src/broker/late-frames.ts';
 import { PrivateBroker } from '../../src/dev/private-broker.ts';
 import { AmqpTap } from '../helpers/amqp-tap.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { GatewayProcess } from '../helpers/gateway-process.ts';
-import { deleteQueue } from '../helpers/queues.ts';
+import { Publisher } from '../helpers/publisher.ts';
+import { declareQueue, deleteQueue } from '../helpers/queues.ts';
 import { Traffic } from '../helpers/traffic.ts';
 
 const QUEUE_TYPES = ['classic', 'quorum'];
@@ -146,6 +148,44 @@ test.each(QUEUE_TYPES)(
     traffic.backend.release();
     await eventually('the device gets what was held', () => held!.current.received > receivedBefore);
     await expectAllIsWell(gateway, traffic);
+  },
+);
+
+test.each(QUEUE_TYPES)(
+  'what comes for a channel that the broker has closed never costs the connection (%s queues)',
+  async (queueType) => {
+    const CLOSES = 500;
+    const queue = `late-${queueType}`;
+    const connection = await connect(broker.url, { noDelay: true });
+    const errors: unknown[] = [];
+    connection.on('error', (error) => errors.push(error));
+    ignoreLateFrames(connection);
+    await declareQueue(queue, { 'x-queue-type': queueType }, broker.url);
+    await using publisher = await Publisher.connect(broker.url);
+    let isOver = false;
+    const publishing = (async () => {
+      while (!isOver) {
+        for (let n = 0; n < 20; n++) publisher.publish(queue, 'line', { persistent: true });
+        await publisher.flushed();
+      }
+    })();
+    try {
+      for (let closes = 0; closes < CLOSES; closes++) {
+        const channel = await connection.createChannel();
+        const closed = new Promise((resolve) => channel.on('close', resolve));
+        channel.on('error', () => {}); // It says why it is closed.
+        await channel.prefetch(200);
+        await channel.consume(queue, () => {}, { consumerTag: 'always the same' });
+        await delay(3 * Math.random());
+        channel.ack({ fields: { deliveryTag: 1_000_000 } } as Message);
+        await closed;
+        expect(errors).toEqual([]);
+      }
+    } finally {
+      isOver = true;
+      await publishing;
+      await connection.close().catch(() => {});
+    }
   },
 );
 

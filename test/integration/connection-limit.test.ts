@@ -71,7 +71,7 @@ it.each([
     const fewer = pids.map((pid) => {
       const descriptors = readdirSync(`/proc/${pid}/fd`).length + left;
       allow(pid, descriptors);
-      return descriptors - RESERVED;
+      return Math.max(1, descriptors - RESERVED);
     });
     const noticed = (maxConnections: readonly number[]) =>
       gateway.log
