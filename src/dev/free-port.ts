@@ -4,15 +4,16 @@ import { createServer } from 'node:net';
 const LOWEST = 10_240;
 
 /**
- * A TCP port that is free on 127.0.0.1, outside of the range the kernel takes the ports of outgoing connections
- * from: inside of it a client's port can take the place of a server that is restarting, and a client that
+ * A TCP port that is free on 127.0.0.1, claimed for this process: its server may start later, or stop and start again,
+ * and nobody else is given its port meanwhile. It is outside of the range the kernel takes the ports of outgoing
+ * connections from: inside of it a client's port can take the place of a server that is restarting, and a client that
  * reconnects to a closed port can even connect to itself.
  */
 export async function freePort(): Promise<number> {
   const highest = firstEphemeralPort() - 1;
   for (let tries = 0; tries < 100 && highest > LOWEST; tries++) {
     const port = LOWEST + Math.floor(Math.random() * (highest - LOWEST + 1));
-    if (await isPortFree(port)) return port;
+    if (await claimPort(port)) return port;
   }
   return listenOnce(0);
 }
