@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { inject } from 'vitest';
 import { freePort } from '../../src/dev/free-port.ts';
+import { ownerOf } from '../../src/registry/connection-id.ts';
 import { within } from './eventually.ts';
 import { type Names, namesEnvironment, uniqueNames } from './names.ts';
 
@@ -133,6 +134,11 @@ export class GatewayProcess {
     workers: { worker: number; pid: number; ready: boolean; reason: string }[];
   }> {
     return (await (await fetch(`${this.adminUrl}/readyz`)).json()) as never;
+  }
+
+  /** The queue that replies to a connection go to when they need no forwarding. */
+  inboxOf(connectionId: string): string {
+    return `${this.names.inboxPrefix}${ownerOf(connectionId)}`;
   }
 
   /** Process ids of the workers that run, by the id of their node. */

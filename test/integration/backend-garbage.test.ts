@@ -1,6 +1,5 @@
 import type { Options } from 'amqplib';
 import { expect, it } from 'vitest';
-import { ownerOf } from '../../src/registry/connection-id.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { GatewayProcess } from '../helpers/gateway-process.ts';
 import { residentBytes } from '../helpers/processes.ts';
@@ -42,7 +41,7 @@ it('replies that are too large take no more memory than the prefetch allows, how
   const pids = [...(await gateway.workers()).values()];
   const before = pids.map(residentBytes);
   const id = traffic.ledger.connectionIdOf(traffic.devices[0]!.current.session)!;
-  const inbox = gateway.names.inboxPrefix + ownerOf(id);
+  const inbox = gateway.inboxOf(id);
   const body = Buffer.alloc(BYTES, 'x');
   let most = 0;
   for (let n = 0; n < COUNT; n++) {
@@ -87,7 +86,7 @@ it('garbage from a backend has a named fate each, and disturbs nobody', async ()
   const memory = new Map([...workers.values()].map((pid) => [pid, residentBytes(pid)]));
   using target = await traffic.connectGuest('target', 'garbage');
   const id = target.connectionId;
-  const queues = [gateway.names.toDevice, gateway.names.inboxPrefix + ownerOf(id)];
+  const queues = [gateway.names.toDevice, gateway.inboxOf(id)];
   const next = 1;
   const send = (queue: string, kind: string, headers?: Options.Publish['headers'], body = '') =>
     publisher.publish(queue, `garbage ${kind} ${body}`, headers === undefined ? {} : { headers });

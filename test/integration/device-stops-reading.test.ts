@@ -1,6 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect, it } from 'vitest';
-import { ownerOf } from '../../src/registry/connection-id.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { GatewayProcess } from '../helpers/gateway-process.ts';
 import { expectUnaffected } from '../helpers/latency.ts';
@@ -22,7 +21,7 @@ it('a device that never reads is closed as slow_consumer, and holds up nobody el
   await using publisher = await Publisher.connect();
   /** More than the kernels hold for a device that does not read. */
   const keepReplying = async (id: string) => {
-    const inbox = gateway.names.inboxPrefix + ownerOf(id);
+    const inbox = gateway.inboxOf(id);
     for (let n = 0; n < REPLIES; n++) {
       publisher.publish(inbox, `answer ${n} `.padEnd(10_000, '.'), { headers: { connection_id: id } });
       if (n % 20 === 0) await Promise.all([publisher.flushed(), delay(PAUSE_MS)]);

@@ -1,7 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { freePort } from '../../src/dev/free-port.ts';
 import { PrivateBroker } from '../../src/dev/private-broker.ts';
-import { ownerOf } from '../../src/registry/connection-id.ts';
 import { connectFleet, type Device } from '../helpers/device.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { GatewayProcess } from '../helpers/gateway-process.ts';
@@ -87,7 +86,7 @@ describe.runIf(NetworkNamespace.isAllowed)('devices that vanish without a FIN wh
       const reply = (n: number) => {
         for (const { session } of audits) {
           const id = traffic.ledger.connectionIdOf(session)!;
-          publisher.reply(gateway.names.inboxPrefix + ownerOf(id), id, n, `${session} ${n}`);
+          publisher.reply(gateway.inboxOf(id), id, n, `${session} ${n}`);
         }
       };
       if (replies) reply(1);

@@ -1,5 +1,4 @@
 import { expect, it, onTestFailed } from 'vitest';
-import { ownerOf } from '../../src/registry/connection-id.ts';
 import { eventually, within } from '../helpers/eventually.ts';
 import { GatewayProcess } from '../helpers/gateway-process.ts';
 import { processesLeft, processesMentioning } from '../helpers/processes.ts';
@@ -35,7 +34,7 @@ it.each([
     // Replies to lines that were never sent, so that they are told from the answers.
     for (const { session, sent } of first) {
       const id = traffic.ledger.connectionIdOf(session)!;
-      publisher.reply(gateway.names.inboxPrefix + ownerOf(id), id, sent, `${session} ${sent}`);
+      publisher.reply(gateway.inboxOf(id), id, sent, `${session} ${sent}`);
     }
     await publisher.flushed();
 
