@@ -46,8 +46,8 @@ export class BrokerLink {
   #model: ChannelModel | null = null;
   #blocked = false;
   #stopped = false;
-  #stopping: () => void = () => {};
-  readonly #stopRequested: Promise<void>;
+  /** Ends the wait that is under way: for a connection, for its loss, or between two attempts. */
+  #endWait: () => void = () => {};
   #loop: Promise<void> = Promise.resolve();
 
   constructor(name: LinkName, options: LinkOptions, backoff: Backoff, observer: LinkObserver, log: Logger) {
@@ -56,9 +56,6 @@ export class BrokerLink {
     this.#backoff = backoff;
     this.#observer = observer;
     this.#log = log.child({ link: name });
-    this.#stopRequested = new Promise((resolve) => {
-      this.#stopping = resolve;
-    });
   }
 
   get model(): ChannelModel | null {
@@ -87,7 +84,7 @@ export class BrokerLink {
   /** Closes the connection for good; waits for the broker's close-ok at most one second. */
   async stop(): Promise<void> {
     this.#stopped = true;
-    this.#stopping();
+    this.#endWait();
     await this.#loop;
   }
 
@@ -127,7 +124,6 @@ export class BrokerLink {
     if (!withHeartbeat.searchParams.has('heartbeat')) {
       withHeartbeat.searchParams.set('heartbeat', String(heartbeatSeconds));
     }
-    const deadline = new AbortController();
     const connecting = amqp.connect(withHeartbeat.href, {
       ...tls,
       noDelay: true,
@@ -135,27 +131,23 @@ export class BrokerLink {
       timeout: connectTimeoutMs,
       clientProperties: { connection_name: `owsla ${process.pid} ${this.name}`, product: 'owsla' },
     });
-    // A late success after the deadline or a stop must not leave a connection nobody knows.
-    let abandoned = false;
-    connecting.then(
-      (model) => {
-        if (abandoned) destroySocket(model);
-      },
-      () => {},
-    );
+    let timer: NodeJS.Timeout | undefined;
+    const givenUp = new Promise<never>((_, reject) => {
+      const tooLate = new Error(`no AMQP handshake within ${connectTimeoutMs} ms`);
+      timer = setTimeout(() => reject(tooLate), connectTimeoutMs);
+      this.#endWait = () => reject(new Error('stopped while connecting'));
+    });
     try {
-      return await Promise.race([
-        connecting,
-        this.#stopRequested.then(() => Promise.reject(new Error('stopped while connecting'))),
-        after(connectTimeoutMs, deadline.signal).then(() =>
-          Promise.reject(new Error(`no AMQP handshake within ${connectTimeoutMs} ms`)),
-        ),
-      ]);
+      const model = await Promise.race([connecting, givenUp]);
+      // The broker has closed it in the same breath; closing it again says why.
+      if (isClosed(model)) await model.close();
+      return model;
     } catch (error) {
-      abandoned = true;
+      // A late success must not leave a connection nobody knows.
+      connecting.then(discard, () => {});
       throw new BrokerError('connect_failed', messageOf(error), { cause: error });
     } finally {
-      deadline.abort();
+      clearTimeout(timer);
     }
   }
 
@@ -166,6 +158,7 @@ export class BrokerLink {
     passUnreadableHeaders(model);
     let failure: Error | undefined;
     const ended = new Promise<void>((resolve) => {
+      this.#endWait = resolve;
       model.on('close', (error) => {
         failure ??= error;
         resolve();
@@ -183,7 +176,7 @@ export class BrokerLink {
     for (const listener of this.#listeners) listener.connected?.(model);
     const watch = destroyWhenSilent(model);
 
-    await Promise.race([ended, this.#stopRequested]);
+    if (!this.#stopped) await ended;
 
     clearInterval(watch);
     this.#model = null;
@@ -197,7 +190,7 @@ export class BrokerLink {
         'broker connection lost',
       );
     // amqplib only ends the stream; a dead peer's socket would linger.
-    destroySocket(model);
+    discard(model);
   }
 
   #setBlocked(blocked: boolean, reason?: string): void {
@@ -209,9 +202,12 @@ export class BrokerLink {
   }
 
   async #pause(ms: number): Promise<void> {
-    const cancel = new AbortController();
-    await Promise.race([after(ms, cancel.signal), this.#stopRequested]);
-    cancel.abort();
+    let timer: NodeJS.Timeout | undefined;
+    await new Promise<void>((resolve) => {
+      this.#endWait = resolve;
+      timer = setTimeout(resolve, ms);
+    });
+    clearTimeout(timer);
   }
 }
 
@@ -219,18 +215,14 @@ const CLOSE_WAIT_MS = 1_000;
 const LOOKS_PER_HEARTBEAT = 8;
 
 async function closeOrderly(model: ChannelModel): Promise<void> {
-  const cancel = new AbortController();
+  let timer: NodeJS.Timeout | undefined;
   // Already closing or closed: there is nothing left to say goodbye to.
   const closing = model.close().catch(() => {});
-  await Promise.race([closing, after(CLOSE_WAIT_MS, cancel.signal)]);
-  cancel.abort();
-}
-
-function after(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener('abort', () => clearTimeout(timer));
+  const tooLate = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, CLOSE_WAIT_MS);
   });
+  await Promise.race([closing, tooLate]);
+  clearTimeout(timer);
 }
 
 /** Ends a connection whose broker has been silent for two heartbeats, as amqplib ends one whose socket fails. */
@@ -259,9 +251,15 @@ function socketOf(model: ChannelModel): Socket {
   return (model.connection as unknown as { stream: Socket }).stream;
 }
 
-function destroySocket(model: ChannelModel): void {
+/** amqplib has no public name for this. */
+function isClosed(model: ChannelModel): boolean {
+  return (model.connection as unknown as { expectSocketClose: boolean }).expectSocketClose;
+}
+
+/** Ends a connection that nobody needs. amqplib has to notice: its heartbeats would fail, and nobody would hear it. */
+function discard(model: ChannelModel): void {
   const socket = socketOf(model);
-  // amqplib took its listeners off or will not look any more.
+  model.on('error', () => {});
   socket.on('error', () => {});
-  socket.destroy();
+  socket.destroy(new Error('nobody needs it'));
 }

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer, connect as openSocket, type Server, type Socket } from 'node:net';
+import { Transform } from 'node:stream';
 
 /** A header as it was on the wire. */
 export interface TappedHeader {
@@ -26,6 +27,8 @@ export interface TappedPublish {
  */
 export class AmqpTap {
   readonly published: TappedPublish[] = [];
+  /** What becomes of connections that are opened from now on. */
+  opening: Opening = {};
   readonly #server: Server;
   readonly #connections = new Set<TappedConnection>();
   readonly #broker: URL;
@@ -47,6 +50,11 @@ export class AmqpTap {
     const url = new URL(this.#broker);
     url.host = `127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
     return url.href;
+  }
+
+  /** How many of its clients are connected. */
+  get connections(): number {
+    return this.#connections.size;
   }
 
   /** Hands on nothing more of what the broker sends to connections whose name contains the text. */
@@ -94,7 +102,9 @@ export class AmqpTap {
 
   #join(client: Socket): void {
     const broker = openSocket(Number(this.#broker.port), this.#broker.hostname);
-    const connection = new TappedConnection(client, broker, (publish) => this.published.push(publish));
+    const connection = new TappedConnection(client, broker, this.opening, (publish) =>
+      this.published.push(publish),
+    );
     this.#connections.add(connection);
     client.on('close', () => this.#connections.delete(connection));
   }
@@ -113,10 +123,17 @@ class TappedConnection {
   exchangeOf: (publish: PublishMethod) => string = named;
   readonly #client: Socket;
   readonly #broker: Socket;
+  readonly #toClient: NodeJS.WritableStream;
 
-  constructor(client: Socket, broker: Socket, onPublish: (publish: TappedPublish) => void) {
+  constructor(client: Socket, broker: Socket, opening: Opening, onPublish: (publish: TappedPublish) => void) {
     this.#client = client;
     this.#broker = broker;
+    this.#toClient = client;
+    if (opening.answersLateMs !== undefined || opening.closedBehindOpenOk) {
+      const answers = answersOf(opening);
+      answers.pipe(client);
+      this.#toClient = answers;
+    }
     for (const socket of [client, broker]) {
       socket.setNoDelay(true);
       socket.on('error', () => {});
@@ -139,13 +156,31 @@ class TappedConnection {
   }
 
   release(): void {
-    this.#broker.pipe(this.#client);
+    this.#broker.pipe(this.#toClient);
   }
 
   end(): void {
     this.#client.destroy();
     this.#broker.destroy();
   }
+}
+
+/** How the broker's side of an AMQP handshake is spoilt. */
+export interface Opening {
+  /** Each of its answers comes that much later. */
+  readonly answersLateMs?: number;
+  /** Its last answer, connection.open-ok, is followed in the same segment by the close of an orderly shutdown (320). */
+  readonly closedBehindOpenOk?: boolean;
+}
+
+function answersOf({ answersLateMs = 0, closedBehindOpenOk }: Opening): Transform {
+  return new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      const isOpenOk = chunk[0] === METHOD && chunk.readUInt32BE(7) === CONNECTION_OPEN_OK;
+      const answer = closedBehindOpenOk && isOpenOk ? Buffer.concat([chunk, FORCED_CLOSE]) : chunk;
+      setTimeout(() => done(null, answer), answersLateMs);
+    },
+  });
 }
 
 type PublishMethod = Pick<TappedPublish, 'exchange' | 'routingKey' | 'mandatory'>;
@@ -159,6 +194,12 @@ const METHOD = 1;
 const HEADER = 2;
 const BASIC_PUBLISH = (60 << 16) | 40;
 const BASIC_ACK = (60 << 16) | 80;
+const CONNECTION_OPEN_OK = (10 << 16) | 41;
+/** connection.close on channel 0: reply code 320, reply text `x`, class and method 0. */
+const FORCED_CLOSE = Buffer.from(
+  '01 0000 0000000c 000a0032 0140 0178 0000 0000 ce'.replaceAll(' ', ''),
+  'hex',
+);
 
 /** Cuts what a client sends on an AMQP 0-9-1 connection into frames (section 4.2.3), and joins the two of a publish. */
 class FrameReader {

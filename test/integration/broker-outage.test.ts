@@ -1,9 +1,15 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { ChannelModel } from 'amqplib';
+import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { BrokerLink } from '../../src/broker/broker-link.ts';
 import { freePort } from '../../src/dev/free-port.ts';
 import { PrivateBroker } from '../../src/dev/private-broker.ts';
+import { Backoff } from '../../src/util/backoff.ts';
+import { collectGarbage } from '../../src/util/collect-garbage.ts';
+import { AmqpTap } from '../helpers/amqp-tap.ts';
 import { Backend } from '../helpers/backend.ts';
 import { clientCertificate } from '../helpers/client-certificates.ts';
 import { Device } from '../helpers/device.ts';
@@ -106,6 +112,68 @@ test('a password that the broker refuses is a clear line, tried again until it i
   }
   const said = gateway.log.map((line) => JSON.stringify(line)).join('\n') + gateway.stderr;
   expect(said).not.toContain(wrong);
+});
+
+describe('a connection attempt', () => {
+  test('that is given up and succeeds late leaves nothing behind', async () => {
+    await using tap = await AmqpTap.start(url());
+    // Three answers until a connection is open: each in time, all of them not.
+    tap.opening = { answersLateMs: 400 };
+    const heartbeatSeconds = 1;
+    await using gateway = await GatewayProcess.spawn({
+      amqpUrl: tap.url,
+      env: {
+        ...FAST_RETRY,
+        OWSLA_AMQP_CONNECT_TIMEOUT_MS: '1s',
+        OWSLA_AMQP_HEARTBEAT_SECONDS: String(heartbeatSeconds),
+      },
+    });
+    const failed = await gateway.logged('broker connection failed, trying again');
+    expect(failed.reason).toBe('no AMQP handshake within 1000 ms');
+    const pids = [...(await gateway.workers()).values()];
+    expect(pids).toHaveLength(1);
+    tap.opening = {};
+    await gateway.ready();
+    // Whoever still waited for a heartbeat of the abandoned ones would miss it by now.
+    await delay(heartbeatSeconds * 5_000);
+    expect([...(await gateway.workers()).values()]).toEqual(pids);
+    expect(gateway.stderr).toBe('');
+    await eventually('no other connection than the three', () => tap.connections === 3);
+    await expectRoundTrip(gateway);
+  });
+
+  test('that succeeds and is closed in the same breath is made again', async () => {
+    await using tap = await AmqpTap.start(url());
+    tap.opening = { closedBehindOpenOk: true };
+    await using gateway = await GatewayProcess.spawn({ amqpUrl: tap.url, env: FAST_RETRY });
+    const failed = await gateway.logged('broker connection failed, trying again');
+    expect(failed.reason).toContain('CONNECTION-FORCED');
+    tap.opening = {};
+    await gateway.ready();
+    await expectRoundTrip(gateway);
+  });
+
+  test('leaves no memory behind once its connection is lost', async () => {
+    const models: WeakRef<ChannelModel>[] = [];
+    const link = new BrokerLink(
+      'publish',
+      { urls: [url()], tls: {}, heartbeatSeconds: 10, connectTimeoutMs: 10_000 },
+      new Backoff(1, 1),
+      { linkConnected: () => {}, linkLost: () => {}, linkBlocked: () => {} },
+      pino({ level: 'silent' }),
+    );
+    link.listen({ connected: (model) => void models.push(new WeakRef(model)) });
+    link.start();
+    for (let lost = 0; lost < 10; lost++) {
+      await eventually('connected', () => link.model !== null && models.length === lost + 1);
+      link.giveUp(link.model!, 'for a test');
+    }
+    await eventually('all but the last are forgotten', () => {
+      collectGarbage();
+      return models.filter((model) => model.deref() !== undefined).length <= 1;
+    });
+    await link.stop();
+  });
 });
 
 describe('an amqps broker', () => {
