@@ -95,7 +95,8 @@ export class Delivery implements Reply {
 
   /** How often it was given back, as far as the broker counts that (in quorum queues, up to the delivery limit). */
   get timesGivenBack(): number {
-    return Number(this.message.properties.headers?.['x-delivery-count'] ?? 0);
+    const count: unknown = this.message.properties.headers?.['x-delivery-count'];
+    return typeof count === 'number' ? count : 0;
   }
 
   /** Leaves it to whoever takes it next from its queue. */

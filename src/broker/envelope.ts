@@ -50,9 +50,17 @@ function isAbsentOrCount(value: unknown): value is number | undefined {
 
 const SHOWN_CHARACTERS = 40;
 
+/** Of what is made of other values only what it is: it may be too deep to be walked through. */
 function show(value: unknown): string {
-  const text = typeof value === 'number' ? String(value) : (JSON.stringify(value) ?? typeof value);
-  return text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text;
+  if (typeof value === 'string') {
+    const isLong = value.length > SHOWN_CHARACTERS;
+    return JSON.stringify(isLong ? `${value.slice(0, SHOWN_CHARACTERS)}…` : value);
+  }
+  if (typeof value !== 'object' || value === null) return String(value);
+  if (Buffer.isBuffer(value)) return 'bytes';
+  if (Array.isArray(value)) return 'an array';
+  const { '!': type } = value as { '!'?: unknown };
+  return type === 'timestamp' || type === 'decimal' ? `a ${type}` : 'a table';
 }
 
 /**

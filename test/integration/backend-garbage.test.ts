@@ -12,8 +12,8 @@ const PARKED = 64;
 const HUGE = 20;
 const HUGE_BYTES = 6 * MEBIBYTE;
 const UNKNOWN_NODE = 'f1f1f1f1f1f1';
-/** Of arrays in arrays; the AMQP library's decoder reads some 4,000. */
-const DEPTHS = [60, 100, 3_000, 5_000, 20_000];
+/** Of arrays in arrays; the AMQP library's decoder reads some 4,000, and twice that once it has read a lot. */
+const DEPTHS = [60, 100, 3_000, 4_500, 5_000, 6_000, 20_000];
 
 it('replies that are too large take no more memory than the prefetch allows, however many there are', async () => {
   const COUNT = 400;
@@ -90,6 +90,9 @@ it('garbage from a backend has a named fate each, and disturbs nobody', async ()
   const next = 1;
   const send = (queue: string, kind: string, headers?: Options.Publish['headers'], body = '') =>
     publisher.publish(queue, `garbage ${kind} ${body}`, headers === undefined ? {} : { headers });
+  const deep = async (queue: string) => {
+    for (const depth of DEPTHS) await publisher.nested(queue, id, depth, `garbage deep ${depth}`);
+  };
   const int64 = (value: number) => ({ '!': 'int64', value });
 
   const badSeqs = [
@@ -116,11 +119,12 @@ it('garbage from a backend has a named fate each, and disturbs nobody', async ()
     send(queue, 'nobody', { connection_id: `00000000${id.slice(8)}`, to_device_seq: 0 });
     send(queue, 'feed', { connection_id: id }, 'two\nlines');
     send(queue, 'far', { connection_id: id, to_device_seq: int64(2 ** 52) });
-    for (const depth of DEPTHS) await publisher.nested(queue, id, depth, `garbage deep ${depth}`);
+    await deep(queue);
     for (let n = 0; n < HUGE / 2; n++) send(queue, 'huge', { connection_id: id }, 'x'.repeat(HUGE_BYTES));
   }
   for (let n = 0; n < EARLY; n++)
     send(queues[n % 2]!, 'early', { connection_id: id, to_device_seq: int64(next + 1 + n) });
+  for (const queue of queues) await deep(queue);
   const expected = {
     'bare: bad_headers': 2,
     'empty: bad_headers': 2,
@@ -134,7 +138,7 @@ it('garbage from a backend has a named fate each, and disturbs nobody', async ()
     'far: reorder_overflow': 1,
     'far: stale_sequence': 1,
     'huge: bad_body': HUGE,
-    'deep: bad_headers': 2 * DEPTHS.length,
+    'deep: bad_headers': 2 * queues.length * DEPTHS.length,
   };
   const count = (of: Record<string, number>) => Object.values(of).reduce((sum, n) => sum + n, 0);
   let most = 0;

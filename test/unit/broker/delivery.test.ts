@@ -55,4 +55,14 @@ describe('a reply', () => {
   test('that comes again is acknowledged, and has no receipt of its own', () => {
     expect(settled('duplicate', true)).toMatchObject({ acknowledged: 1, recorded: [], receipts: [] });
   });
+
+  test.each([
+    ['the broker does not count', undefined, 0],
+    ['it came back twice', 2, 2],
+    ['a backend has put nonsense there', { valueOf: 7, toString: 7 }, 0],
+  ])('knows how often it was given back: %s', (_, count, times) => {
+    const message = { properties: { headers: { 'x-delivery-count': count } } } as unknown as ConsumeMessage;
+    const [session, undelivered, observer] = [{}, {}, {}] as never[];
+    expect(new Delivery(message, session!, undelivered!, observer!).timesGivenBack).toBe(times);
+  });
 });

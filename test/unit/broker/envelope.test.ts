@@ -103,14 +103,23 @@ describe('the headers of a reply', () => {
     ['a fraction', { ...base, to_device_seq: 1.5 }, 'not 1.5'],
     ['a number past 2^53', { ...base, to_device_seq: 2 ** 53 }, 'not 9007199254740992'],
     ['a truth value', { ...base, to_device_seq: true }, 'not true'],
-    ['a table', { ...base, to_device_seq: { a: 1 } }, 'not {"a":1}'],
-    ['an AMQP timestamp', { ...base, expires_at: { '!': 'timestamp', value: 1 } }, 'expires_at must be'],
+    ['bytes', { ...base, to_device_seq: Buffer.from('7') }, 'not bytes'],
+    ['an array', { ...base, to_device_seq: [7] }, 'not an array'],
+    ['a table', { ...base, to_device_seq: { a: 1 } }, 'not a table'],
+    ['an AMQP timestamp', { ...base, expires_at: { '!': 'timestamp', value: 1 } }, 'not a timestamp'],
     ['no number', { ...base, to_device_seq: { '!': 'double', value: Number.NaN } }, 'not NaN'],
     ['a long text', { ...base, to_device_seq: 'x'.repeat(10_000) }, 'x…'],
   ])('are wrong with %s, and the problem says so', (_, headers, problem) => {
     const parsed = parseReplyHeaders(headers === undefined ? undefined : overTheWire(headers));
     expect(parsed).toEqual({ ok: false, problem: expect.stringContaining(problem) });
     if (!parsed.ok) expect(parsed.problem.length).toBeLessThan(200);
+  });
+
+  test.each(['to_device_seq', 'expires_at', 'receipt'])('are wrong with a %s of any depth', (name) => {
+    let deep: unknown[] = [];
+    for (let level = 0; level < 100_000; level++) deep = [deep];
+    expect(parseReplyHeaders({ ...base, [name]: deep })).toMatchObject({ ok: false });
+    expect(parseReplyHeaders({ ...base, [name]: { table: deep } })).toMatchObject({ ok: false });
   });
 
   test('are taken or refused, but never throw', () => {
