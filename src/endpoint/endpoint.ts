@@ -167,7 +167,7 @@ export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
   frameConfirmed(frame: Frame): void {
     this.#unconfirmedFrames--;
     this.#unconfirmedBytes -= frame.body.length;
-    if (this.#host.limits.ack.enabled && !this.#writeEnded)
+    if (this.#host.limits.ack.enabled && !this.#writeEnded && !this.#readEnded)
       this.#laneOfOwn().frameConfirmed(frame.fromDeviceSeq);
     if (this.#readPaused && !this.#waitingForRoom && this.#isBelowHalfShare()) this.#pump();
   }
@@ -280,7 +280,11 @@ export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
   }
 
   #laneOfOwn(): ReplyLane {
-    this.#lane ??= new ReplyLane(this, this.#host);
+    if (this.#lane === null) {
+      this.#lane = new ReplyLane(this, this.#host);
+      // The first confirm may come after the end; the device is still told of it.
+      if (this.#state.phase !== 'open') this.#lane.ended(this.#state.ending.reason);
+    }
     return this.#lane;
   }
 

@@ -643,6 +643,26 @@ describe('the end of a connection', () => {
     expect(socket.endCalled).toBe(true);
   });
 
+  test.each([0, 1])(
+    'in good order waits until the device is told of its frames, %i of them confirmed before',
+    async (before) => {
+      const ack = { enabled: true, template: 'ACK {seq}', every: 16, intervalMs: 200 };
+      const { host, sink, socket, endpoint } = await connect({ ack });
+      socket.arrive('one\ntwo\n');
+      sink.confirm(before);
+      endpoint.end({ reason: 'shutdown' });
+      await turn();
+      expect(socket.endCalled).toBe(false);
+      sink.confirm(2 - before);
+      await turn();
+      expect(Buffer.concat(socket.writes).toString()).toMatch(/^(ACK 0\n)?ACK 1\n$/);
+      expect(socket.endCalled).toBe(true);
+      socket.arriveEnd();
+      await turn();
+      expect(host.closings).toMatchObject([{ reason: 'shutdown' }]);
+    },
+  );
+
   test('in good order is forced when the device does not close in time', async () => {
     const { host, socket, endpoint } = await connect();
     socket.takesWrites = false;
