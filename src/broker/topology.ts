@@ -59,10 +59,10 @@ export class Topology {
     }
   }
 
-  /** Declares the inbox of another node, as that node would. */
+  /** Declares the inbox of another node, unless it is there: it may have been configured otherwise. */
   async declareInbox(model: ChannelModel, name: string): Promise<void> {
     await this.declare(model, 'undelivered');
-    await this.#declareOnce(model, 'inbox', name);
+    if (!(await exists(model, name))) await this.#declareOnce(model, 'inbox', name);
   }
 
   #declareOnce(model: ChannelModel, part: TopologyPart, name: string): Promise<void> {
@@ -128,6 +128,22 @@ const DEAD_LETTER: Partial<Record<TopologyPart, TopologyPart>> = {
 
 /** AMQP reply code of a declaration that differs from what exists. */
 const PRECONDITION_FAILED = 406;
+/** The one of a passive declaration of what does not exist. */
+const NOT_FOUND = 404;
+
+/** On a channel of its own, because the broker closes the channel that asks for a queue that is not there. */
+async function exists(model: ChannelModel, queue: string): Promise<boolean> {
+  const channel = await model.createChannel();
+  channel.on('error', () => {});
+  try {
+    await channel.checkQueue(queue);
+  } catch (error) {
+    if ((error as { code?: unknown }).code === NOT_FOUND) return false;
+    throw error;
+  }
+  await channel.close();
+  return true;
+}
 
 function mismatchMessage(name: string, error: unknown): string {
   const said = /inequivalent arg '([^']+)'.*?: received (.+?) but current is (.+)$/.exec(messageOf(error));

@@ -37,7 +37,7 @@ export class WorkerProcess {
   readonly #events: WorkerProcessEvents;
   readonly #snapshots = new Map<number, () => void>();
   #lastMetrics: MetricObject[] = [];
-  /** Gone nodes whose inboxes this one is to empty. */
+  /** Gone nodes whose inboxes this one empties, or will once it has started. */
   readonly #adopted: NodeId[];
   #started = false;
   #ready = false;
@@ -130,8 +130,9 @@ export class WorkerProcess {
 
   /** Has it empty the inbox of a node that is gone. */
   adopt(node: NodeId): void {
+    if (this.#adopted.includes(node)) return;
+    this.#adopted.push(node);
     if (this.#started) this.#send({ type: 'adopt', node });
-    else this.#adopted.push(node);
   }
 
   /** Passes on what the limits of the machine take. */

@@ -112,6 +112,8 @@ export class WorkerSlot {
     const old = this.#current;
     this.#current = next;
     this.#settings = settings;
+    // Some may have crashed while it got ready.
+    for (const node of this.#gone) next.adopt(node);
     this.#events.statusChanged();
     if (old === null) return;
     old.drain();

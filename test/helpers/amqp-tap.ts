@@ -174,10 +174,15 @@ export interface Opening {
 }
 
 function answersOf({ answersLateMs = 0, closedBehindOpenOk }: Opening): Transform {
+  let isOpen = false;
   return new Transform({
     transform(chunk: Buffer, _encoding, done) {
-      const isOpenOk = chunk[0] === METHOD && chunk.readUInt32BE(7) === CONNECTION_OPEN_OK;
-      const answer = closedBehindOpenOk && isOpenOk ? Buffer.concat([chunk, FORCED_CLOSE]) : chunk;
+      if (isOpen) {
+        done(null, chunk);
+        return;
+      }
+      isOpen = chunk[0] === METHOD && chunk.readUInt32BE(7) === CONNECTION_OPEN_OK;
+      const answer = closedBehindOpenOk && isOpen ? Buffer.concat([chunk, FORCED_CLOSE]) : chunk;
       setTimeout(() => done(null, answer), answersLateMs);
     },
   });

@@ -4,8 +4,10 @@ import { join } from 'node:path';
 import { connect } from 'node:tls';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
 import { type IssuedCertificate, issueServerCertificate } from '../../src/dev/certificates.ts';
+import { AmqpTap } from '../helpers/amqp-tap.ts';
 import { Backend } from '../helpers/backend.ts';
 import { Device } from '../helpers/device.ts';
+import { eventually } from '../helpers/eventually.ts';
 import { GatewayProcess } from '../helpers/gateway-process.ts';
 import { Traffic } from '../helpers/traffic.ts';
 
@@ -134,6 +136,52 @@ test('a replacement that does not get ready is given up, and the old worker stay
   expect(refused.reason).toMatch(/did not become ready: .*x-delivery-limit 20/);
   expect(await workerPids(gateway)).toEqual(pids);
   expect(device.socket.destroyed).toBe(false);
+});
+
+test('replies to the nodes before it have their fate at once, also when inboxes are configured otherwise now', async () => {
+  const config = join(dir, 'owsla.yaml');
+  writeFileSync(config, 'amqp: { inboxTtlMs: 20m }\n');
+  await using gateway = await start({ OWSLA_CONFIG: config });
+  await using backend = await Backend.connect(gateway.names);
+  await backend.collect();
+  using device = await Device.connect(gateway.port);
+  await device.send('hello');
+  const id = await backend.connectionOf('hello');
+  writeFileSync(config, 'amqp: { inboxTtlMs: 30m, inboxExpiresMs: 2h }\n');
+  process.kill(gateway.pid, 'SIGHUP');
+  await gateway.logged('rolling restart complete', 90_000);
+  backend.reply(id, 'are you there?', { queue: gateway.inboxOf(id) });
+  const [undelivered] = await backend.undeliveredCount(1);
+  expect(undelivered!.properties.headers!.reason).toBe('not_connected');
+  expect((await gateway.readiness()).ready).toBe(true);
+  expect(gateway.log.filter(({ level }) => level >= 50)).toEqual([]);
+});
+
+test('replies to a worker that crashes while its replacement starts have their fate at once', async () => {
+  await using tap = await AmqpTap.start(inject('amqpUrl'));
+  await using gateway = await start({
+    OWSLA_WORKERS: '1',
+    OWSLA_AMQP_URL: tap.url,
+    OWSLA_AMQP_INBOX_TTL_MS: '20m',
+  });
+  await using backend = await Backend.connect(gateway.names);
+  await backend.collect();
+  using device = await Device.connect(gateway.port);
+  await device.send('hello');
+  const id = await backend.connectionOf('hello');
+  const [pid] = await workerPids(gateway);
+
+  tap.opening = { answersLateMs: 1_000 };
+  process.kill(gateway.pid, 'SIGHUP');
+  await eventually('the next one is connecting', () => tap.connections === 6);
+  // Whoever is started after the crash does not get as far.
+  tap.opening = { answersLateMs: 60_000 };
+  process.kill(pid!, 'SIGKILL');
+  await gateway.logged('rolling restart complete', 90_000);
+  tap.opening = {};
+  backend.reply(id, 'are you there?', { queue: gateway.inboxOf(id) });
+  const [undelivered] = await backend.undeliveredCount(1);
+  expect(undelivered!.properties.headers!.reason).toBe('not_connected');
 });
 
 function authority(): IssuedCertificate {
