@@ -87,6 +87,9 @@ export class Gateway {
   readonly #descriptorCheck: NodeJS.Timeout;
   /** Endpoints whose end is not complete, the registered ones included. */
   readonly #alive = new Set<Endpoint>();
+  /** Those whose socket is gone while what they had sent waits for room, and how much memory they take. */
+  readonly #left = new Map<Endpoint, number>();
+  #leftBytes = 0;
   /** Those whose reads are paused: nobody but the kernel notices when their peer goes. */
   readonly #paused = new Set<Endpoint>();
   /** Those with replies that are not settled. */
@@ -162,12 +165,16 @@ export class Gateway {
     this.#acceptors.wake();
   }
 
+  get #sockets(): number {
+    return this.#alive.size - this.#left.size;
+  }
+
   /** It can be changed while the process runs (prlimit). */
   #lookAtDescriptorLimit(): void {
     const maxConnections = mostConnections(this.#config, this.#maxConnections);
     if (maxConnections === this.#maxConnections) return;
     this.#maxConnections = maxConnections;
-    this.#log.warn({ maxConnections, connections: this.#alive.size }, 'the limit of open files has changed');
+    this.#log.warn({ maxConnections, connections: this.#sockets }, 'the limit of open files has changed');
   }
 
   async #checkPausedPeers(port: number): Promise<void> {
@@ -176,7 +183,7 @@ export class Gateway {
     const paused = [...this.#paused];
     const states = await peerStates(port);
     if (states === undefined) return;
-    const mayWait = this.#alive.size < this.#maxConnections * CROWDED;
+    const mayWait = this.#sockets < this.#maxConnections * CROWDED;
     for (const endpoint of paused) {
       const { remoteAddress, remotePort } = endpoint.peer.transport ?? endpoint.peer;
       if (this.#paused.has(endpoint))
@@ -282,7 +289,7 @@ export class Gateway {
     refusals.count = 0;
     refusals.quietUntilMs = now() + REFUSAL_QUIET_MS;
     this.#log.warn(
-      { reason, count, remoteAddress, detail, connections: this.#alive.size },
+      { reason, count, remoteAddress, detail, connections: this.#sockets },
       'new connections are refused',
     );
   }
@@ -298,15 +305,23 @@ export class Gateway {
     this.#log.debug({ connectionId, remoteAddress, ...ending }, 'handshake failed');
   }
 
+  /** It makes room for another; its end is complete once the broker has taken what it had sent. */
+  #socketGone(endpoint: Endpoint, leftBytes: number): void {
+    this.#left.set(endpoint, leftBytes);
+    this.#leftBytes += leftBytes;
+    const { remoteAddress, isHealthCheck } = endpoint.peer;
+    const flapped = now() - endpoint.openedAtMs < this.#config.address.flapMs;
+    if (!isHealthCheck) this.#acceptors.connectionClosed(remoteAddress, flapped);
+  }
+
   #closed(endpoint: Endpoint, ending: Ending): void {
     const durationMs = now() - endpoint.openedAtMs;
     this.#metrics.connectionClosed(ending.reason);
-    const { remoteAddress, isHealthCheck } = endpoint.peer;
-    if (!isHealthCheck) {
-      this.#acceptors.connectionClosed(remoteAddress, durationMs < this.#config.address.flapMs);
+    if (!endpoint.peer.isHealthCheck)
       this.#broker.events.publish(this.#events.closed(endpoint, ending, durationMs));
-    }
     this.#alive.delete(endpoint);
+    this.#leftBytes -= this.#left.get(endpoint)!;
+    this.#left.delete(endpoint);
     this.#churn.add();
     if (this.#alive.size === 0) this.#onAllClosed();
     if (!this.#log.isLevelEnabled('debug')) return;
@@ -356,6 +371,7 @@ export class Gateway {
         );
       },
       ended: (endpoint) => this.#registry.unregister(endpoint),
+      socketGone: (endpoint, bytes) => this.#socketGone(endpoint, bytes + LEFT_OVERHEAD_BYTES),
       closed: (endpoint, ending) => this.#closed(endpoint, ending),
     };
   }
@@ -397,7 +413,9 @@ export class Gateway {
         failed: (handshake, ending) => this.#attemptFailed(handshake, ending),
         refused: (reason, remoteAddress, detail) => this.#refused(reason, remoteAddress, detail),
         acceptFailed: (error) => this.#refused(error.code ?? 'accept_failed'),
-        openConnections: () => this.#alive.size,
+        openConnections: () => this.#sockets,
+        // As much as the window: devices that come and go while it is full would take all the memory.
+        hasBacklog: () => this.#leftBytes >= this.#config.amqp.windowBytes,
         handshakeStarted: (kind, waitedMs) => this.#metrics.handshakeStarted(kind, waitedMs),
         notResumed: () => permits.exchange('resumed', 'full'),
         loopDelayMs: () => this.#loopDelay.takeMean(),
@@ -459,6 +477,8 @@ export class Gateway {
 const CLOSE_TICK_MS = 20;
 /** Share of `maxConnections` from which those whose peer has closed have to make room. */
 const CROWDED = 0.9;
+/** What a connection takes once its socket is gone, beside the bytes that it has left. */
+const LEFT_OVERHEAD_BYTES = 6_144;
 const REFUSAL_QUIET_MS = 10_000;
 const DESCRIPTOR_CHECK_MS = 5_000;
 /** What handshakes may take of one turn of the event loop: about four of them, or one with a large RSA key. */

@@ -176,6 +176,10 @@ export class AcceptorPool {
       this.#reset(socket, 'proxy_untrusted', remoteAddress);
       return;
     }
+    if (this.#handlers.hasBacklog()) {
+      this.#reset(socket, 'backlog', remoteAddress);
+      return;
+    }
     const now = this.#now();
     if (this.#silent.size >= maxSilent) this.#makeRoom(now);
     const isFull = () => this.#pending.size + this.#handlers.openConnections() >= maxConnections();

@@ -30,6 +30,8 @@ export interface EndpointHost extends LaneHost {
   gapSkipped(endpoint: Endpoint, gap: Gap, waitedMs: number): void;
   /** The connection takes no more replies. */
   ended(endpoint: Endpoint): void;
+  /** The socket is gone; so many bytes that it had sent may still wait to be handed on. */
+  socketGone(endpoint: Endpoint, bytes: number): void;
   /** The socket is gone, all frames that were read are handed on, and every reply is settled. */
   closed(endpoint: Endpoint, ending: Ending): void;
 }

@@ -50,10 +50,10 @@ export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
   wheelSlot = -1;
 
   readonly #host: EndpointHost;
-  readonly #socket: TLSSocket;
+  /** `null` once it is closed: it is by far the largest part of what then still waits. */
+  #socket: TLSSocket | null;
   readonly #decoder: FrameDecoder;
   #state: ConnectionState = OPEN;
-  #socketClosed = false;
   /** No more bytes will come out of the socket. */
   #readEnded = false;
   /** The socket takes no more writes. */
@@ -124,7 +124,7 @@ export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
     this.#state = next;
     this.#host.ended(this);
     this.#lane?.ended(ending.reason);
-    const manner = this.#socketClosed ? undefined : MANNER[ending.reason];
+    const manner = this.#socket === null ? undefined : MANNER[ending.reason];
     if (manner === undefined) {
       this.#destroy();
       return;
@@ -144,7 +144,7 @@ export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
     this.#takeUnreadBytes();
     this.#readEnded = true;
     this.#lane?.abandonWaiting();
-    this.#socket.destroy();
+    this.#socket?.destroy();
     this.#pump();
   }
 
@@ -153,7 +153,7 @@ export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
     if (this.#writeEnded || this.#lane?.isBusy) return;
     if (this.#host.limits.ack.enabled && this.#unconfirmedFrames > 0 && !this.#readEnded) return;
     this.#writeEnded = true;
-    this.#socket.end();
+    this.#socket?.end();
   }
 
   // ── device → broker ──────────────────────────────────────────────────────────────────────────────────────
@@ -244,22 +244,23 @@ export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
     if (paused === this.#readPaused) return;
     this.#readPaused = paused;
     if (paused) {
-      this.#socket.pause();
+      this.#socket?.pause();
       this.#host.readsPaused(this);
     } else {
       this.#host.readsResumed(this);
       this.#lastReadAtMs = this.#host.now();
-      if (!this.#readEnded) this.#socket.resume();
+      if (!this.#readEnded) this.#socket?.resume();
     }
   }
 
   /** What Node has read and decrypted but not handed out counts as read: it must be published too. */
   #takeUnreadBytes(): void {
-    if (this.#readEnded || this.#tooLarge) return;
-    this.#socket.pause();
+    const socket = this.#socket;
+    if (socket === null || this.#readEnded || this.#tooLarge) return;
+    socket.pause();
     // In Node, read() also emits what it returns.
-    this.#socket.off('data', onData);
-    for (let chunk = this.#socket.read(); chunk !== null; chunk = this.#socket.read()) {
+    socket.off('data', onData);
+    for (let chunk = socket.read(); chunk !== null; chunk = socket.read()) {
       this.#decoder.push(chunk);
     }
   }
@@ -289,9 +290,14 @@ export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
   }
 
   write(bytes: Buffer, done: (error: Error | undefined) => void): void {
+    const socket = this.#socket;
+    if (socket === null) {
+      done(new Error('socket closed'));
+      return;
+    }
     // Node also calls back without an error for a write that a destroyed socket never made.
-    this.#socket.write(bytes, (error) =>
-      done(error ?? (this.#socket.destroyed ? new Error('socket destroyed') : undefined)),
+    socket.write(bytes, (error) =>
+      done(error ?? (socket.destroyed ? new Error('socket destroyed') : undefined)),
     );
   }
 
@@ -318,7 +324,7 @@ export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
     } else if (nowMs - this.#closeSinceMs >= CLOSE_GRACE_MS) {
       this.#destroy();
     }
-    if (!this.#socketClosed) this.#armDeadline();
+    if (this.#socket !== null) this.#armDeadline();
   }
 
   #checkSilence(nowMs: number): void {
@@ -403,18 +409,19 @@ export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
   }
 
   socketClosed(): void {
-    this.#socketClosed = true;
     this.#takeUnreadBytes();
     this.#readEnded = true;
+    this.#socket = null;
     this.end({ reason: 'peer_closed' });
     this.#host.deadlines.disarm(this);
     this.#lane?.abandonAll();
+    this.#host.socketGone(this, this.#decoder.bufferedBytes);
     this.#pump();
   }
 
   /** The last step of `end`: the socket is gone and no frame waits for room. */
   #finishIfDone(): void {
-    if (!this.#socketClosed || this.#waitingForRoom) return;
+    if (this.#socket !== null || this.#waitingForRoom) return;
     const next = transition(this.#state, { type: 'finished' });
     if (next === this.#state || next.phase !== 'closed') return;
     this.#state = next;

@@ -208,6 +208,54 @@ describe('a broker', () => {
     }
   });
 
+  test('that stops answering lets devices come and go, until they have left as much as the window holds', async () => {
+    await using gateway = await GatewayProcess.start({
+      amqpUrl: broker.url,
+      env: {
+        OWSLA_LISTEN_MAX_CONNECTIONS: '10',
+        OWSLA_AMQP_WINDOW_MESSAGES: '10',
+        OWSLA_AMQP_WINDOW_BYTES: '256KiB',
+        OWSLA_ENDPOINT_MAX_UNCONFIRMED_BYTES: '256KiB',
+        OWSLA_AMQP_HEARTBEAT_SECONDS: '60',
+        OWSLA_ENDPOINT_PAUSED_PEER_CHECK_MS: '100ms',
+      },
+    });
+    await using backend = await Backend.connect(gateway.names, broker.url);
+    await backend.collect();
+    const connected = (count: number) => async () => (await gateway.metric('owsla_connections')) === count;
+    const paused = (count: number) => async () =>
+      (await gateway.metric('owsla_connections_paused')) === count;
+    const refused = (reason: string) => gateway.metric('owsla_connections_refused_total', { reason });
+    using busy = await Device.connect(gateway.port);
+    await silence.begin();
+    let left = 0;
+    try {
+      await busy.write('fills the window\n'.repeat(20));
+      await eventually('the window is full', paused(1));
+      for (; ; left++) {
+        expect(left).toBeLessThan(100);
+        const socket = connect(gateway.port, '127.0.0.1');
+        const device = await Device.connect(gateway.port, { socket }).catch(() => undefined);
+        if (device === undefined) break;
+        await device.send(`left behind ${left}`);
+        // The lines of those before it still wait.
+        await eventually('it waits', paused(2 + left));
+        socket.resetAndDestroy();
+        await eventually('it is gone', connected(1));
+      }
+      expect(await refused('backlog')).toBe(1);
+      expect(left).toBeGreaterThan(2 * 10);
+      expect(await refused('max_connections')).toBe(0);
+      await silence.end();
+      await eventually('all that they left', () => backend.lines.length === 20 + left);
+      using newcomer = await Device.connect(gateway.port);
+      await newcomer.send('hello');
+      await backend.connectionOf('hello');
+    } finally {
+      await silence.end();
+    }
+  });
+
   test('that stops answering is no reason to close a device whose first line waits', async () => {
     const env = {
       OWSLA_AMQP_WINDOW_MESSAGES: '10',

@@ -222,6 +222,8 @@ export class FakeHost implements EndpointHost {
     this.unregistered.push(endpoint);
   }
 
+  socketGone(): void {}
+
   closed(_: Endpoint, ending: Ending): void {
     this.closings.push({ ...ending, publishedBefore: this.sink.frames.length });
   }
