@@ -51,6 +51,7 @@ export class AcceptorPool {
   /** Their ClientHello came in this turn of the event loop, and in the one before. */
   #arrived: Handshake[] = [];
   #settled: Handshake[] = [];
+  #isClosed = false;
 
   constructor(
     options: AcceptorOptions,
@@ -118,6 +119,7 @@ export class AcceptorPool {
         // From here on an error is one of accept: a descriptor limit, say. The listener goes on.
         this.#listener.on('error', (error) => this.#handlers.acceptFailed(error));
         const address = this.#listener.address();
+        if (this.#isClosed) this.#listener.close();
         resolve(typeof address === 'object' && address !== null ? address.port : port);
       });
     });
@@ -125,6 +127,7 @@ export class AcceptorPool {
 
   /** Accepts no more. Handshakes under way have a short while to complete; resolves when none is left. */
   async close(): Promise<void> {
+    this.#isClosed = true;
     if (this.#listener.listening) this.#listener.close();
     const giveUp = setTimeout(() => {
       for (const handshake of this.#pending) this.#fail(handshake, { reason: 'shutdown' });
