@@ -247,6 +247,7 @@ export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
       this.#socket?.pause();
       this.#host.readsPaused(this);
     } else {
+      this.#peerSuspect = false;
       this.#host.readsResumed(this);
       this.#lastReadAtMs = this.#host.now();
       if (!this.#readEnded) this.#socket?.resume();

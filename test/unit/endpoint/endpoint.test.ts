@@ -723,6 +723,19 @@ describe('the end of a connection', () => {
     expect(sink.lines).toEqual(['a']);
   });
 
+  test('is not found by a look at the kernel long ago and one now, with reads between them', async () => {
+    const { host, sink, socket, endpoint } = await connect();
+    for (let look = 0; look < 2; look++) {
+      sink.hasRoom = false;
+      socket.arrive('a\n');
+      endpoint.peerSeen('gone', true);
+      sink.giveRoom();
+      await turn();
+    }
+    expect(host.closings).toEqual([]);
+    expect(socket.destroyed).toBe(false);
+  });
+
   test('while frames wait for room can be told how many they are', async () => {
     const { sink, socket, endpoint } = await connect();
     sink.hasRoom = false;
