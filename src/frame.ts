@@ -14,6 +14,8 @@ export interface Frame {
 export interface FrameSource {
   /** The broker has taken responsibility for the frame. */
   frameConfirmed(frame: Frame): void;
+  /** The broker takes no frame of more than `maxBytes`, nor ever will take this one. */
+  frameRefused(frame: Frame, maxBytes: number): void;
   /** There is room again after `waitForRoom`; called once for each call of that. */
   roomAvailable(): void;
 }

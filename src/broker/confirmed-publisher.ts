@@ -27,6 +27,8 @@ export interface PublisherOptions<T> {
    * log and its fsync, so that everybody's messages would wait behind the burst.
    */
   readonly pace?: { maxBytes(): number; bytesOf(entry: T): number };
+  /** Where an entry may be larger than the broker takes: it is refused then, or all behind it would wait for ever. */
+  readonly size?: { bytesOf(entry: T): number; refused(entry: T, maxBytes: number): void };
   /** Calls `channel.publish` once and returns what it returned. `queue` is what `queueOf` said. */
   send(channel: ConfirmChannel, entry: T, republished: boolean, queue?: string): boolean;
   /** Called once for each entry, when the broker has taken responsibility. */
@@ -55,6 +57,8 @@ export class ConfirmedPublisher<T> {
   #draining = false;
   /** Counted where there is a pace. */
   #unconfirmedBytes = 0;
+  /** What the broker takes at most, as far as it has said so. */
+  #maxBytes = Number.POSITIVE_INFINITY;
   /** Queues that have taken an entry of this channel. */
   readonly #openQueues = new Set<string>();
   /** The queue of the entry that travels alone. */
@@ -77,7 +81,13 @@ export class ConfirmedPublisher<T> {
       },
     };
     this.#keeper = new ChannelKeeper(link, user, backoff, log);
-    link.listen({ blockedChanged: () => this.#pump() });
+    link.listen({
+      blockedChanged: () => this.#pump(),
+      // Another broker may take more.
+      lost: () => {
+        this.#maxBytes = Number.POSITIVE_INFINITY;
+      },
+    });
   }
 
   /** The channel is up and the broker takes messages on it. */
@@ -92,6 +102,11 @@ export class ConfirmedPublisher<T> {
 
   /** Takes the entry for good. The caller bounds how many there are. */
   push(entry: T): void {
+    const { size } = this.#options;
+    if (size !== undefined && size.bytesOf(entry) > this.#maxBytes) {
+      size.refused(entry, this.#maxBytes);
+      return;
+    }
     this.#window.push(entry);
     this.#pump();
   }
@@ -114,6 +129,7 @@ export class ConfirmedPublisher<T> {
     await this.#options.prepare(model);
     if (closed) throw new BrokerError('channel_closed', 'channel closed while it was set up');
     channel.on('ack', ({ deliveryTag, multiple }) => this.#acked(channel, deliveryTag, multiple));
+    channel.on('error', (error) => this.#noteSizeLimit(error));
     channel.on('nack', () => this.#fail(channel, 'broker refused a message (basic.nack)'));
     channel.on('return', (message) => this.#returned(channel, message));
     channel.on('drain', () => {
@@ -121,7 +137,7 @@ export class ConfirmedPublisher<T> {
       this.#draining = false;
       this.#pump();
     });
-    this.#window.rewind();
+    const refused = this.#rewind();
     this.#draining = false;
     this.#unconfirmedBytes = 0;
     this.#openQueues.clear();
@@ -129,7 +145,32 @@ export class ConfirmedPublisher<T> {
     this.#channel = channel;
     this.#oldestAtCheck = undefined;
     this.#progressCheck = setInterval(() => this.#checkProgress(channel), PROGRESS_CHECK_MS).unref();
+    for (const entry of refused) this.#options.size?.refused(entry, this.#maxBytes);
+    this.#idleMayBeOver();
     this.#pump();
+  }
+
+  /** Returns what the broker does not take, oldest first. */
+  #rewind(): T[] {
+    const { size } = this.#options;
+    const refused: T[] = [];
+    this.#window.rewind((entry) => {
+      const isTooLarge = size !== undefined && size.bytesOf(entry) > this.#maxBytes;
+      if (isTooLarge) refused.push(entry);
+      return isTooLarge;
+    });
+    return refused.reverse();
+  }
+
+  /** The broker closes the channel for a message that is too large, and does not say which one it was. */
+  #noteSizeLimit(error: Error): void {
+    const said = /message size \d+ is larger than configured max size (\d+)/.exec(error.message);
+    if (said === null || this.#options.size === undefined) return;
+    this.#maxBytes = Number(said[1]);
+    this.#log.error(
+      { maxBytes: this.#maxBytes },
+      'the broker takes no larger messages (its max_message_size): frames that are larger are refused; listen.maxFrameBytes should not allow them',
+    );
   }
 
   #checkProgress(channel: ConfirmChannel): void {
@@ -184,9 +225,12 @@ export class ConfirmedPublisher<T> {
       this.#openingQueue = undefined;
     }
     if (this.#window.hasUnsent) this.#pump();
-    if (this.#window.size === 0 && this.#idleWaiters.length > 0) {
-      for (const resolve of this.#idleWaiters.splice(0)) resolve();
-    }
+    this.#idleMayBeOver();
+  }
+
+  #idleMayBeOver(): void {
+    if (this.#window.size > 0) return;
+    for (const resolve of this.#idleWaiters.splice(0)) resolve();
   }
 
   #returned(channel: ConfirmChannel, message: Message): void {

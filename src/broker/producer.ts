@@ -66,6 +66,10 @@ export class Producer implements FrameSink {
             timestamp: Math.floor(frame.readAtMs / 1_000),
           });
         },
+        size: {
+          bytesOf: (frame) => frame.body.length,
+          refused: (frame, maxBytes) => this.#refused(frame, maxBytes),
+        },
         confirmed: (frame) => this.#confirmed(frame),
       },
       backoff,
@@ -123,17 +127,26 @@ export class Producer implements FrameSink {
     this.#confirmedReadAtMs = frame.readAtMs;
   }
 
+  #refused(frame: Frame, maxBytes: number): void {
+    this.#bytes -= frame.body.length;
+    frame.source.frameRefused(frame, maxBytes);
+    // Perhaps nothing is left whose confirm would let them in.
+    setImmediate(() => this.#letIn());
+  }
+
   /** Once for all confirms of a turn. */
   #afterConfirms(): void {
     this.#observer.frameConfirmed(Math.max(0, Date.now() - this.#confirmedReadAtMs));
     this.#confirmedReadAtMs = 0;
-    const low =
-      this.#publisher.size <= this.#limits.windowMessages * RESUME_BELOW &&
-      this.#bytes <= this.#limits.windowBytes * RESUME_BELOW;
-    if (low) this.#letIn();
+    this.#letIn();
   }
 
+  /** Those in line, once the window is low. */
   #letIn(): void {
+    const isLow =
+      this.#publisher.size <= this.#limits.windowMessages * RESUME_BELOW &&
+      this.#bytes <= this.#limits.windowBytes * RESUME_BELOW;
+    if (!isLow) return;
     this.#lettingIn = true;
     for (const source of this.#waiting) {
       if (this.#isFull) break;

@@ -85,8 +85,11 @@ export class PublishWindow<T> {
       this.#head++;
   }
 
-  /** A new channel begins: all that is unconfirmed is to be sent, oldest first, with tags from 1. */
-  rewind(): void {
+  /**
+   * A new channel begins: all that is unconfirmed is to be sent, oldest first, with tags from 1.
+   * @param drop takes entries out for good; asked about the newest first
+   */
+  rewind(drop: (entry: T) => boolean = () => false): void {
     const mask = this.#ring.length - 1;
     const sentEnd = Math.max(this.#next, this.#resendEnd);
     let resendEnd: number | undefined;
@@ -95,6 +98,11 @@ export class PublishWindow<T> {
     for (let read = this.#tail - 1; read >= this.#head; read--) {
       const entry = this.#ring[read & mask];
       if (entry === undefined) continue;
+      if (drop(entry)) {
+        this.#ring[read & mask] = undefined;
+        this.#size--;
+        continue;
+      }
       if (read < sentEnd) resendEnd ??= write;
       write--;
       if (write === read) continue;

@@ -133,7 +133,7 @@ const listen = z.strictObject({
   ),
   maxFrameBytes: sizeBytes(
     65_536,
-    'Largest frame from a device, without delimiter or prefix. A longer one ends the connection as frame_too_large.',
+    'Largest frame from a device, without delimiter or prefix. A longer one ends the connection as frame_too_large. Not more than the max_message_size of the broker.',
   ),
   maxConnections: count(
     0,

@@ -172,6 +172,14 @@ export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
     if (this.#readPaused && !this.#waitingForRoom && this.#isBelowHalfShare()) this.#pump();
   }
 
+  frameRefused(frame: Frame, maxBytes: number): void {
+    this.#unconfirmedFrames--;
+    this.#unconfirmedBytes -= frame.body.length;
+    const value = frame.body.length;
+    const detail = `frame of ${value} bytes, the broker takes at most ${maxBytes} (its max_message_size)`;
+    this.end({ reason: 'frame_too_large', detail, limit: maxBytes, value });
+  }
+
   roomAvailable(): void {
     this.#waitingForRoom = false;
     this.#pump();

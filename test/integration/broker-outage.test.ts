@@ -24,6 +24,7 @@ const USER = 'gateway-user';
 /** With characters that a URL has to escape. */
 const PASSWORD = 'pa55/w0rd@hare';
 const SECRETS = [PASSWORD, encodeURIComponent(PASSWORD)];
+const MAX_MESSAGE_BYTES = 100_000;
 const FAST_RETRY = { OWSLA_AMQP_RECONNECT_MIN_MS: '50ms', OWSLA_AMQP_RECONNECT_MAX_MS: '500ms' };
 
 let broker: PrivateBroker;
@@ -34,6 +35,7 @@ beforeAll(async () => {
   const certificates = inject('certificatesDir');
   broker = await PrivateBroker.start({
     conf: {
+      max_message_size: String(MAX_MESSAGE_BYTES),
       'listeners.ssl.1': `127.0.0.1:${tlsPort}`,
       'ssl_options.cacertfile': join(certificates, 'ca.pem'),
       'ssl_options.certfile': join(certificates, 'server.pem'),
@@ -305,6 +307,43 @@ describe('a broker that goes away while devices send', () => {
       await signal('SIGCONT')();
     }
   });
+});
+
+test('a line that is larger than the broker takes costs its device the connection, and nobody else a line', async () => {
+  await using gateway = await GatewayProcess.start({
+    amqpUrl: url(),
+    env: { ...FAST_RETRY, OWSLA_LISTEN_MAX_FRAME_BYTES: '128KiB' },
+  });
+  await using backend = await Backend.connect(gateway.names, broker.url);
+  const audit = new LineAudit();
+  await backend.consume((message) => audit.add(message));
+  using fleet = await Fleet.connect(gateway.port, 20);
+  const streams = fleet.devices.map((device, n) => new LineStream(device, `device ${n}`, { paceMs: 2 }));
+  await eventually('lines flow', () => audit.total > 1_000);
+  for (let times = 1; times <= 2; times++) {
+    using large = await Device.connect(gateway.port);
+    const port = large.socket.localPort;
+    await large.send('x'.repeat(MAX_MESSAGE_BYTES));
+    await large.send('y'.repeat(MAX_MESSAGE_BYTES + 1));
+    const end = await backend.event('connection.closed', (e) => e.remote_port === port);
+    expect(end).toMatchObject({
+      reason: 'frame_too_large',
+      limit: MAX_MESSAGE_BYTES,
+      value: MAX_MESSAGE_BYTES + 1,
+    });
+    await large.closed;
+    const lines = audit.lines(end.connection_id as string);
+    await eventually('the one that is not', () => lines.length === 1);
+  }
+  // The second was known to be too large.
+  expect(await gateway.metric('owsla_broker_reconnects_total')).toBe(0);
+  expect(gateway.log.filter((line) => line.msg === 'broker channel lost')).toHaveLength(1);
+  expect(gateway.log.filter(({ level }) => level >= 50)).toMatchObject([{ maxBytes: MAX_MESSAGE_BYTES }]);
+  await Promise.all(streams.map((stream) => stream.stop()));
+  const sent = streams.reduce((sum, stream) => sum + stream.sent, 0);
+  await eventually('all other lines', () => audit.total === sent + 2);
+  expect(audit.violations).toEqual([]);
+  expect(fleet.devices.map((device) => device.socket.destroyed)).toEqual(Array(20).fill(false));
 });
 
 /** A line to the backend and back. */

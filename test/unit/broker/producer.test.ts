@@ -24,6 +24,8 @@ class Source implements FrameSource {
   sent = 0;
   confirmed = 0;
   timesLetIn = 0;
+  /** Sequence number and limit of each frame that was refused. */
+  readonly refused: [number, number][] = [];
 
   constructor(producer: Producer, name: string, frames: number, bytes = 1) {
     this.#producer = producer;
@@ -52,6 +54,10 @@ class Source implements FrameSource {
 
   frameConfirmed(_: Frame): void {
     this.confirmed++;
+  }
+
+  frameRefused({ fromDeviceSeq }: Frame, maxBytes: number): void {
+    this.refused.push([fromDeviceSeq, maxBytes]);
   }
 
   roomAvailable(): void {
@@ -123,6 +129,63 @@ describe('device frames', () => {
       { from_device_seq: int64(2), republished: true },
     ]);
     expect(counted.republished).toBe(2);
+  });
+});
+
+describe('a frame that is larger than the broker takes', () => {
+  const tooLarge = 'PRECONDITION_FAILED - message size 500 is larger than configured max size 400';
+
+  test('is taken out and refused, and those around it are published again in order', async () => {
+    const { link, producer, channel } = await connected();
+    const [before, large, behind] = [
+      new Source(producer, 'before', 1),
+      new Source(producer, 'large', 1, 500),
+      new Source(producer, 'behind', 2),
+    ];
+    for (const source of [before, large, behind]) source.give();
+    const next = link.nextChannel();
+    channel.fail(tooLarge);
+    const second = await next;
+    expect(large.refused).toEqual([[0, 400]]);
+    second.ack(1);
+    expect(second.bodies).toEqual(['before', 'behind', 'behind'].map((name) => name[0]));
+    second.ack(3, true);
+    expect([before.confirmed, large.confirmed, behind.confirmed]).toEqual([1, 0, 2]);
+    expect(producer).toMatchObject({ unconfirmedFrames: 0, unconfirmedBytes: 0 });
+  });
+
+  test('is refused at once from then on, until the connection is lost: another broker may take more', async () => {
+    const { link, producer, channel } = await connected();
+    new Source(producer, 'large', 1, 500).give();
+    const next = link.nextChannel();
+    channel.fail(tooLarge);
+    await next;
+    const again = new Source(producer, 'again', 2, 500);
+    again.give();
+    expect(again.refused).toEqual([
+      [0, 400],
+      [1, 400],
+    ]);
+    link.lose();
+    const third = await link.connect();
+    new Source(producer, 'third', 1, 500).give();
+    expect(third.bodies).toHaveLength(1);
+  });
+
+  test('and alone in the window leaves nobody waiting', async () => {
+    const { link, producer, channel } = await connected({ windowBytes: 500 });
+    new Source(producer, 'large', 1, 500).give();
+    const waiting = new Source(producer, 'waiting', 1);
+    waiting.give();
+    expect(waiting.sent).toBe(0);
+    const idle = producer.idle();
+    const next = link.nextChannel();
+    channel.fail(tooLarge);
+    const second = await next;
+    await turn();
+    expect(second.bodies).toEqual(['w']);
+    second.ack(1);
+    await idle;
   });
 });
 
