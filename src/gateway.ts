@@ -320,7 +320,7 @@ export class Gateway {
     if (!endpoint.peer.isHealthCheck)
       this.#broker.events.publish(this.#events.closed(endpoint, ending, durationMs));
     this.#alive.delete(endpoint);
-    this.#leftBytes -= this.#left.get(endpoint)!;
+    this.#leftBytes -= this.#left.get(endpoint) ?? 0;
     this.#left.delete(endpoint);
     this.#churn.add();
     if (this.#alive.size === 0) this.#onAllClosed();
@@ -415,7 +415,7 @@ export class Gateway {
         acceptFailed: (error) => this.#refused(error.code ?? 'accept_failed'),
         openConnections: () => this.#sockets,
         // As much as the window: devices that come and go while it is full would take all the memory.
-        hasBacklog: () => this.#leftBytes >= this.#config.amqp.windowBytes,
+        hasBrokerBacklog: () => this.#leftBytes >= this.#config.amqp.windowBytes,
         handshakeStarted: (kind, waitedMs) => this.#metrics.handshakeStarted(kind, waitedMs),
         notResumed: () => permits.exchange('resumed', 'full'),
         loopDelayMs: () => this.#loopDelay.takeMean(),

@@ -44,7 +44,7 @@ export interface AcceptorOptions {
 /** Why a socket was reset before its handshake. */
 export const REFUSAL_REASONS = [
   'max_connections',
-  'backlog',
+  'broker_backlog',
   'accept_queue_full',
   'accept_queue_timeout',
   'rate_limit',
@@ -67,7 +67,7 @@ export interface AcceptorHandlers {
   /** Connections that are established and not closed. */
   openConnections(): number;
   /** What closed connections have left, and the broker has not taken, leaves no room for more. */
-  hasBacklog(): boolean;
+  hasBrokerBacklog(): boolean;
   /** The mean delay of the event loop since the last call. */
   loopDelayMs(): number;
   /** The line was looked through; called some times a second. */

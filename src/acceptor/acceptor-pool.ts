@@ -179,8 +179,8 @@ export class AcceptorPool {
       this.#reset(socket, 'proxy_untrusted', remoteAddress);
       return;
     }
-    if (this.#handlers.hasBacklog()) {
-      this.#reset(socket, 'backlog', remoteAddress);
+    if (this.#handlers.hasBrokerBacklog()) {
+      this.#reset(socket, 'broker_backlog', remoteAddress);
       return;
     }
     const now = this.#now();

@@ -11,7 +11,8 @@ import { PublishWindow } from './publish-window.ts';
  *
  * There is one way to recover, whatever went wrong (connection lost, channel closed, message refused or
  * returned): the channel is given up, a new one is opened after a backoff, the topology is declared again, and
- * everything unconfirmed is published again, oldest first, before anything newer.
+ * everything unconfirmed is published again, oldest first, before anything newer. Only what is larger than the
+ * broker takes is left out, where somebody can be told of it.
  */
 export interface PublisherOptions<T> {
   readonly name: string;
@@ -26,9 +27,14 @@ export interface PublisherOptions<T> {
    * Where a burst is not urgent: how many bytes may be sent and not confirmed. All queues of a broker node share one
    * log and its fsync, so that everybody's messages would wait behind the burst.
    */
-  readonly pace?: { maxBytes(): number; bytesOf(entry: T): number };
-  /** Where an entry may be larger than the broker takes: it is refused then, or all behind it would wait for ever. */
-  readonly size?: { bytesOf(entry: T): number; refused(entry: T, maxBytes: number): void };
+  readonly pace?: { maxBytes(): number };
+  /** Body bytes of an entry; wanted for `pace` and `refused`. */
+  bytesOf?(entry: T): number;
+  /**
+   * Where an entry may be larger than the broker takes (its `max_message_size`): takes it back for good. Without that,
+   * all behind it would wait for ever.
+   */
+  refused?(entry: T, maxBytes: number): void;
   /** Calls `channel.publish` once and returns what it returned. `queue` is what `queueOf` said. */
   send(channel: ConfirmChannel, entry: T, republished: boolean, queue?: string): boolean;
   /** Called once for each entry, when the broker has taken responsibility. */
@@ -55,7 +61,7 @@ export class ConfirmedPublisher<T> {
   #channel: ConfirmChannel | null = null;
   /** amqplib's write buffer is full; it will say `drain`, or the channel will be lost. */
   #draining = false;
-  /** Counted where there is a pace. */
+  /** Sent on this channel. */
   #unconfirmedBytes = 0;
   /** What the broker takes at most, as far as it has said so. */
   #maxBytes = Number.POSITIVE_INFINITY;
@@ -102,9 +108,8 @@ export class ConfirmedPublisher<T> {
 
   /** Takes the entry for good. The caller bounds how many there are. */
   push(entry: T): void {
-    const { size } = this.#options;
-    if (size !== undefined && size.bytesOf(entry) > this.#maxBytes) {
-      size.refused(entry, this.#maxBytes);
+    if (this.#isTooLarge(entry)) {
+      this.#options.refused?.(entry, this.#maxBytes);
       return;
     }
     this.#window.push(entry);
@@ -145,27 +150,34 @@ export class ConfirmedPublisher<T> {
     this.#channel = channel;
     this.#oldestAtCheck = undefined;
     this.#progressCheck = setInterval(() => this.#checkProgress(channel), PROGRESS_CHECK_MS).unref();
-    for (const entry of refused) this.#options.size?.refused(entry, this.#maxBytes);
+    for (const entry of refused) this.#options.refused?.(entry, this.#maxBytes);
     this.#idleMayBeOver();
     this.#pump();
   }
 
   /** Returns what the broker does not take, oldest first. */
   #rewind(): T[] {
-    const { size } = this.#options;
     const refused: T[] = [];
     this.#window.rewind((entry) => {
-      const isTooLarge = size !== undefined && size.bytesOf(entry) > this.#maxBytes;
+      const isTooLarge = this.#isTooLarge(entry);
       if (isTooLarge) refused.push(entry);
       return isTooLarge;
     });
     return refused.reverse();
   }
 
+  #isTooLarge(entry: T): boolean {
+    return this.#bytesOf(entry) > this.#maxBytes;
+  }
+
+  #bytesOf(entry: T): number {
+    return this.#options.bytesOf?.(entry) ?? 0;
+  }
+
   /** The broker closes the channel for a message that is too large, and does not say which one it was. */
   #noteSizeLimit(error: Error): void {
-    const said = /message size \d+ is larger than configured max size (\d+)/.exec(error.message);
-    if (said === null || this.#options.size === undefined) return;
+    const said = /message size \d+ is larger than (?:configured )?max size (\d+)/.exec(error.message);
+    if (said === null || this.#options.refused === undefined) return;
     this.#maxBytes = Number(said[1]);
     this.#log.error(
       { maxBytes: this.#maxBytes },
@@ -192,7 +204,7 @@ export class ConfirmedPublisher<T> {
       try {
         this.#draining = !this.#options.send(this.#channel, entry, isResend, queue);
         this.#window.sent();
-        this.#unconfirmedBytes += pace?.bytesOf(entry) ?? 0;
+        this.#unconfirmedBytes += this.#bytesOf(entry);
       } catch (error) {
         // Either the channel closed under us; then the entry is sent on the next one. Or the client cannot encode
         // the entry, now or ever: trying again would hold up all behind it. What it stands for is not acknowledged.
@@ -215,9 +227,9 @@ export class ConfirmedPublisher<T> {
 
   #acked(channel: ConfirmChannel, deliveryTag: number, multiple: boolean): void {
     if (channel !== this.#channel) return;
-    const { pace, confirmed } = this.#options;
+    const { confirmed } = this.#options;
     this.#window.confirm(deliveryTag, multiple, (entry) => {
-      this.#unconfirmedBytes -= pace?.bytesOf(entry) ?? 0;
+      this.#unconfirmedBytes -= this.#bytesOf(entry);
       confirmed(entry);
     });
     if (this.#window.oldestSent === undefined) {

@@ -17,6 +17,8 @@ export interface ProducerObserver {
   /** A confirm arrived for a frame that was read this long ago; observed once for each confirm, not each frame. */
   frameConfirmed(latencyMs: number): void;
   frameRepublished(): void;
+  /** It is larger than the broker takes. */
+  frameRefused(): void;
 }
 
 export interface ProducerLimits {
@@ -30,6 +32,7 @@ const RESUME_BELOW = 0.75;
 export class Producer implements FrameSink {
   readonly #limits: ProducerLimits;
   readonly #observer: ProducerObserver;
+  readonly #log: Logger;
   readonly #publisher: ConfirmedPublisher<Frame>;
   /** Sources in line, first come first; a Set so that one in line costs the same wherever it stands. */
   readonly #waiting = new Set<FrameSource>();
@@ -48,6 +51,7 @@ export class Producer implements FrameSink {
   ) {
     this.#limits = limits;
     this.#observer = observer;
+    this.#log = log;
     const { fromDevice, inbox } = topology.names;
     this.#publisher = new ConfirmedPublisher<Frame>(
       link,
@@ -66,10 +70,8 @@ export class Producer implements FrameSink {
             timestamp: Math.floor(frame.readAtMs / 1_000),
           });
         },
-        size: {
-          bytesOf: (frame) => frame.body.length,
-          refused: (frame, maxBytes) => this.#refused(frame, maxBytes),
-        },
+        bytesOf: (frame) => frame.body.length,
+        refused: (frame, maxBytes) => this.#refused(frame, maxBytes),
         confirmed: (frame) => this.#confirmed(frame),
       },
       backoff,
@@ -128,7 +130,10 @@ export class Producer implements FrameSink {
   }
 
   #refused(frame: Frame, maxBytes: number): void {
-    this.#bytes -= frame.body.length;
+    const { connectionId, fromDeviceSeq, body } = frame;
+    this.#bytes -= body.length;
+    this.#observer.frameRefused();
+    this.#log.warn({ connectionId, fromDeviceSeq, bytes: body.length, maxBytes }, 'frame refused: too large');
     frame.source.frameRefused(frame, maxBytes);
     // Perhaps nothing is left whose confirm would let them in.
     setImmediate(() => this.#letIn());

@@ -62,7 +62,8 @@ export class Topology {
   /** Declares the inbox of another node, unless it is there: it may have been configured otherwise. */
   async declareInbox(model: ChannelModel, name: string): Promise<void> {
     await this.declare(model, 'undelivered');
-    if (!(await exists(model, name))) await this.#declareOnce(model, 'inbox', name);
+    if (await exists(model, name)) this.#mismatches.delete(name);
+    else await this.#declareOnce(model, 'inbox', name);
   }
 
   #declareOnce(model: ChannelModel, part: TopologyPart, name: string): Promise<void> {

@@ -35,8 +35,8 @@ export class UndeliveredPublisher implements UndeliveredSink {
         prepare: (model) => topology.declare(model, 'undelivered'),
         pace: {
           maxBytes: () => (this.#isUrgent || memory.isFull ? Number.POSITIVE_INFINITY : PACE_BYTES),
-          bytesOf: ({ delivery }) => delivery.byteLength,
         },
+        bytesOf: ({ delivery }) => delivery.byteLength,
         send: (channel, { delivery, reason, detail }) =>
           channel.publish('', queue, delivery.message.content, {
             ...resendableProperties(delivery.message),

@@ -473,7 +473,7 @@ const amqp = z.strictObject({
   ),
   windowBytes: sizeBytes(
     33_554_432,
-    "Bytes of device frames of one worker that may await the broker's confirm. While as much was left by connections that have closed meanwhile, with some 6 KiB counted for each, newcomers are refused (backlog).",
+    "Bytes of device frames of one worker that may await the broker's confirm. While as much was left by connections that have closed meanwhile, with some 6 KiB counted for each, newcomers are refused (broker_backlog).",
   ),
   consumers: count(8, 1, 256, 'Consumer channels on the shared reply queue.'),
   prefetch: count(

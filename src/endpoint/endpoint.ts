@@ -177,7 +177,8 @@ export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
     this.#unconfirmedBytes -= frame.body.length;
     const value = frame.body.length;
     const detail = `frame of ${value} bytes, the broker takes at most ${maxBytes} (its max_message_size)`;
-    this.end({ reason: 'frame_too_large', detail, limit: maxBytes, value });
+    if (this.#state.phase === 'ending') this.#destroy();
+    else this.end({ reason: 'frame_too_large', detail, limit: maxBytes, value });
   }
 
   roomAvailable(): void {
@@ -249,16 +250,16 @@ export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
   }
 
   #setReadPaused(paused: boolean): void {
-    if (paused === this.#readPaused) return;
+    if (this.#socket === null || paused === this.#readPaused) return;
     this.#readPaused = paused;
     if (paused) {
-      this.#socket?.pause();
+      this.#socket.pause();
       this.#host.readsPaused(this);
     } else {
       this.#peerSuspect = false;
       this.#host.readsResumed(this);
       this.#lastReadAtMs = this.#host.now();
-      if (!this.#readEnded) this.#socket?.resume();
+      if (!this.#readEnded) this.#socket.resume();
     }
   }
 
@@ -421,10 +422,12 @@ export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
     this.#takeUnreadBytes();
     this.#readEnded = true;
     this.#socket = null;
+    // Nobody is held back any more.
+    if (this.#readPaused) this.#host.readsResumed(this);
+    this.#host.socketGone(this, this.#decoder.bufferedBytes);
     this.end({ reason: 'peer_closed' });
     this.#host.deadlines.disarm(this);
     this.#lane?.abandonAll();
-    this.#host.socketGone(this, this.#decoder.bufferedBytes);
     this.#pump();
   }
 

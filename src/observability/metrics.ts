@@ -48,6 +48,7 @@ export class Metrics {
     framesSent: 0,
     bytesSent: 0,
     republished: 0,
+    framesRefused: 0,
     paused: 0,
     parked: 0,
     handshaking: 0,
@@ -166,6 +167,11 @@ export class Metrics {
       'Frames published a second time after a broker channel was lost.',
       () => tally.republished,
     );
+    this.#counted(
+      'owsla_frames_refused_total',
+      'Frames larger than the broker takes (its max_message_size); each ended its connection.',
+      () => tally.framesRefused,
+    );
     this.#measured('owsla_connections', 'Established device connections.', () => this.#sources.connections());
     this.#measured(
       'owsla_worker_connections',
@@ -280,6 +286,10 @@ export class Metrics {
 
   frameRepublished(): void {
     this.#tally.republished++;
+  }
+
+  frameRefused(): void {
+    this.#tally.framesRefused++;
   }
 
   replySettled(outcome: ReplyOutcome | 'forwarded'): void {

@@ -335,6 +335,7 @@ test('a line that is larger than the broker takes costs its device the connectio
     const lines = audit.lines(end.connection_id as string);
     await eventually('the one that is not', () => lines.length === 1);
   }
+  expect(await gateway.metric('owsla_frames_refused_total')).toBe(2);
   // The second was known to be too large.
   expect(await gateway.metric('owsla_broker_reconnects_total')).toBe(0);
   expect(gateway.log.filter((line) => line.msg === 'broker channel lost')).toHaveLength(1);

@@ -53,8 +53,9 @@ describe('messages', () => {
 
   test('leave at a pace where there is one: as many bytes as may be unconfirmed', async () => {
     let maxBytes = 10;
-    const pace = { maxBytes: () => maxBytes, bytesOf: (entry: string) => entry.length };
-    const { link, push, confirmed, publisher: published } = publisher({ pace });
+    const pace = { maxBytes: () => maxBytes };
+    const bytesOf = (entry: string) => entry.length;
+    const { link, push, confirmed, publisher: published } = publisher({ pace, bytesOf });
     const channel = await link.connect();
     push('large enough', 'b', 'c', 'd');
     expect(channel.bodies).toEqual(['large enough']);

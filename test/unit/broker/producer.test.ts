@@ -68,8 +68,12 @@ class Source implements FrameSource {
 
 async function connected(limits: Partial<ProducerLimits> = {}) {
   const link = new FakeLink();
-  const counted = { republished: 0 };
-  const observer = { frameConfirmed: () => {}, frameRepublished: () => counted.republished++ };
+  const counted = { republished: 0, refused: 0 };
+  const observer = {
+    frameConfirmed: () => {},
+    frameRepublished: () => counted.republished++,
+    frameRefused: () => counted.refused++,
+  };
   const producer = new Producer(
     link.asLink(),
     topology,
@@ -136,7 +140,7 @@ describe('a frame that is larger than the broker takes', () => {
   const tooLarge = 'PRECONDITION_FAILED - message size 500 is larger than configured max size 400';
 
   test('is taken out and refused, and those around it are published again in order', async () => {
-    const { link, producer, channel } = await connected();
+    const { link, producer, counted, channel } = await connected();
     const [before, large, behind] = [
       new Source(producer, 'before', 1),
       new Source(producer, 'large', 1, 500),
@@ -147,6 +151,7 @@ describe('a frame that is larger than the broker takes', () => {
     channel.fail(tooLarge);
     const second = await next;
     expect(large.refused).toEqual([[0, 400]]);
+    expect(counted.refused).toBe(1);
     second.ack(1);
     expect(second.bodies).toEqual(['before', 'behind', 'behind'].map((name) => name[0]));
     second.ack(3, true);

@@ -643,6 +643,22 @@ describe('the end of a connection', () => {
     expect(socket.endCalled).toBe(true);
   });
 
+  test.each<[string, boolean, CloseReason]>([
+    ['ends its connection', false, 'frame_too_large'],
+    ['hurries an end that is under way', true, 'shutdown'],
+  ])('by a frame that the broker refuses: it %s', async (_, isEnding, reason) => {
+    const ack = { enabled: true, template: 'ACK {seq}', every: 16, intervalMs: 200 };
+    const { host, sink, socket, endpoint } = await connect({ ack, maxUnconfirmedFrames: 1 });
+    socket.arrive('large\nsmall\n');
+    if (isEnding) endpoint.end({ reason: 'shutdown' });
+    const [large] = sink.frames;
+    endpoint.frameRefused(large!, 4);
+    await turn();
+    expect(host.closings).toMatchObject([{ reason }]);
+    expect(sink.lines).toEqual(['large', 'small']);
+    expect(socket.destroyed).toBe(true);
+  });
+
   test.each([0, 1])(
     'in good order waits until the device is told of its frames, %i of them confirmed before',
     async (before) => {

@@ -165,6 +165,8 @@ export class FakeHost implements EndpointHost {
   parked = 0;
   /** Connections that were told to take no more replies. */
   readonly unregistered: Endpoint[] = [];
+  /** Connections whose socket is gone and whose end is not complete. */
+  readonly gone = new Set<Endpoint>();
   /** How each connection ended, and how many frames were published by then. */
   readonly closings: (Ending & { publishedBefore: number })[] = [];
   #nowMs = 1_000_000;
@@ -222,9 +224,13 @@ export class FakeHost implements EndpointHost {
     this.unregistered.push(endpoint);
   }
 
-  socketGone(): void {}
+  socketGone(endpoint: Endpoint): void {
+    if (this.gone.has(endpoint)) throw new Error('the socket of one connection is gone twice');
+    this.gone.add(endpoint);
+  }
 
-  closed(_: Endpoint, ending: Ending): void {
+  closed(endpoint: Endpoint, ending: Ending): void {
+    if (!this.gone.delete(endpoint)) throw new Error('an end is complete before the socket is gone');
     this.closings.push({ ...ending, publishedBefore: this.sink.frames.length });
   }
 }
