@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { ConfirmChannel, ConsumeMessage } from 'amqplib';
 import type { Logger } from 'pino';
 import type { Backoff } from '../util/backoff.ts';
@@ -26,6 +27,8 @@ export class RoundTrip {
   readonly #inbox: string;
   readonly #keeper: ChannelKeeper<ConfirmChannel>;
   readonly #isWhole: () => boolean;
+  /** Tells its own probes from whatever looks like one. */
+  readonly #token = randomUUID();
   #channel: ConfirmChannel | null = null;
   #timer: NodeJS.Timeout | undefined;
   #sequence = 0;
@@ -119,13 +122,15 @@ export class RoundTrip {
     this.#set(false, reason);
   }
 
-  /** Takes probes out of the stream of replies. */
+  /** Takes probes out of the stream of replies: its own, and those that a node has left whose inbox was adopted. */
   takes(message: ConsumeMessage, session: ConsumerSession): boolean {
-    if (message.properties.type !== PROBE_TYPE) return false;
+    if (!isProbe(message)) return false;
     session.settled(message);
+    const [token, sequence] = String(message.properties.messageId).split(' ');
+    if (token !== this.#token) return true;
     this.#underWay = Math.max(0, this.#underWay - 1);
     if (this.#underWay === 0) this.#onNoneUnderWay();
-    if (message.properties.messageId === String(this.#sequence)) {
+    if (sequence === String(this.#sequence)) {
       this.#consumed = true;
       this.#completeIfBoth();
     }
@@ -150,7 +155,8 @@ export class RoundTrip {
     }, this.#options.timeoutMs);
     // Without a channel, or while the broker reads nothing, the timeout above is the answer.
     if (this.#channel === null || this.#link.isBlocked) return;
-    const options = { type: PROBE_TYPE, messageId: String(sequence), persistent: true, mandatory: true };
+    const messageId = `${this.#token} ${sequence}`;
+    const options = { type: PROBE_TYPE, messageId, persistent: true, mandatory: true };
     try {
       this.#channel.publish('', this.#inbox, EMPTY, options, (error) => {
         if (error || sequence !== this.#sequence) return;
@@ -183,6 +189,12 @@ export class RoundTrip {
     this.#reason = reason;
     this.#onChange(works, reason);
   }
+}
+
+/** Whatever has a body, or names its receiver, is a reply in spite of its type. */
+function isProbe({ properties: { type, headers }, content }: ConsumeMessage): boolean {
+  const isAddressed = headers?.connection_id !== undefined || headers?.device_id !== undefined;
+  return type === PROBE_TYPE && content.length === 0 && !isAddressed;
 }
 
 /** Probes in a row that may fail on one channel. */

@@ -117,6 +117,7 @@ it('garbage from a backend has a named fate each, and disturbs nobody', async ()
     send(queue, 'receipt', { connection_id: id, receipt: 1 });
     send(queue, 'stranger', { connection_id: id.slice(0, -12) + UNKNOWN_NODE, to_device_seq: 0 });
     send(queue, 'nobody', { connection_id: `00000000${id.slice(8)}`, to_device_seq: 0 });
+    publisher.publish(queue, 'garbage probe', { type: 'owsla.probe' });
     send(queue, 'feed', { connection_id: id }, 'two\nlines');
     send(queue, 'far', { connection_id: id, to_device_seq: int64(2 ** 52) });
     await deep(queue);
@@ -134,6 +135,7 @@ it('garbage from a backend has a named fate each, and disturbs nobody', async ()
     'receipt: bad_headers': 2,
     'stranger: not_connected': 2,
     'nobody: not_connected': 2,
+    'probe: bad_headers': 2,
     'feed: bad_body': 2,
     'far: reorder_overflow': 1,
     'far: stale_sequence': 1,

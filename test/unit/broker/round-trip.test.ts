@@ -38,7 +38,11 @@ function begin() {
 
   const consume = (probe: Published) =>
     roundTrip.takes(
-      { properties: probe.options, fields: { deliveryTag: 7 } } as unknown as ConsumeMessage,
+      {
+        content: Buffer.from(probe.body),
+        properties: probe.options,
+        fields: { deliveryTag: 7 },
+      } as unknown as ConsumeMessage,
       session as unknown as ConsumerSession,
     );
   const complete = (probe: Published) => {
@@ -202,18 +206,30 @@ describe('the broker round trip', () => {
     roundTrip.stop();
   });
 
-  test('leaves replies to others', async () => {
-    const { session, roundTrip, consume } = begin();
-    expect(consume({ routingKey: '', body: '', options: { type: 'reply', messageId: '1' } })).toBe(false);
+  test.each([
+    ['of another type', { type: 'reply' }, ''],
+    ['with a body', {}, 'body'],
+    ['that name a connection', { headers: { connection_id: 'c' } }, ''],
+    ['that name a device', { headers: { device_id: 'd' } }, ''],
+  ])('leaves replies %s to others', async (_, properties, body) => {
+    const { link, session, roundTrip, consume } = begin();
+    const channel = await connect(link);
+    const { options } = lastProbe(channel);
+    expect(consume({ routingKey: '', body, options: { ...options, ...properties } })).toBe(false);
     expect(session.settledTags).toEqual([]);
     roundTrip.stop();
   });
 
-  test('settles the probe of an earlier process or time, and takes it for nothing', async () => {
+  test.each([
+    ['an earlier time', (id: string) => id.replace(/\d+$/, '999')],
+    ['another process', (id: string) => id.replace(/^\S+/, 'other')],
+    ['nobody', () => undefined],
+  ])('settles the probe of %s, and takes it for nothing', async (_, change) => {
     const { link, session, roundTrip, consume } = begin();
     const channel = await connect(link);
     const { options } = lastProbe(channel);
-    expect(consume({ routingKey: '', body: '', options: { ...options, messageId: '999' } })).toBe(true);
+    const messageId = change(options.messageId as string);
+    expect(consume({ routingKey: '', body: '', options: { ...options, messageId } })).toBe(true);
     lastProbe(channel).confirmed!(null);
     expect(roundTrip.works).toBe(false);
     expect(session.settledTags).toEqual([7]);
