@@ -179,7 +179,10 @@ export class SessionAudit implements SessionTally {
 export interface LedgerMessage {
   readonly content: Buffer;
   readonly fields?: { readonly redelivered?: boolean };
-  readonly properties: { readonly headers?: Readonly<Record<string, unknown>> | undefined };
+  readonly properties: {
+    readonly type?: string | undefined;
+    readonly headers?: Readonly<Record<string, unknown>> | undefined;
+  };
 }
 
 class SessionEntry {
@@ -271,6 +274,8 @@ export class Ledger {
 
   /** Enters a message of the queue `undelivered`. */
   undelivered(message: LedgerMessage): void {
+    // The last readiness probe of a gateway that was killed.
+    if (message.properties.type === 'owsla.probe') return;
     const [session, n] = parseLine(message.content);
     const reason = String(message.properties.headers?.reason);
     if (!this.#entry(session).undelivered.add(n)) return;

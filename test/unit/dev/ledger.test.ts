@@ -98,6 +98,14 @@ describe('lines', () => {
 });
 
 describe('replies', () => {
+  test('are not what a gateway that was killed has probed its broker with', () => {
+    const ledger = new Ledger();
+    ledger.undelivered({ content: Buffer.alloc(0), properties: { type: 'owsla.probe', headers: {} } });
+    expect(ledger.report([]).violations).toEqual([]);
+    ledger.undelivered({ content: Buffer.alloc(0), properties: { headers: {} } });
+    expect(ledger.report([]).violations).toHaveLength(1);
+  });
+
   test('of a crowd show the first example of each fault, however many of another come first', () => {
     const audits = Array.from({ length: 20 }, (_, n) => device(`d${n}`, 2));
     for (const audit of audits) for (const n of [0, 0, 0, 0, 0]) audit.reply(`${audit.session} ${n}`);
