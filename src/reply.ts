@@ -21,7 +21,10 @@ export type ReplyOutcome = 'delivered' | 'duplicate' | UndeliveredReason;
  */
 export interface Reply {
   readonly body: Buffer;
+  /** Of the body. */
   readonly byteLength: number;
+  /** What it takes in memory while it waits: its body, and its headers as far as they are large. */
+  readonly heldBytes: number;
   /** Place in the order of this connection's replies; absent: deliver at once. */
   readonly toDeviceSeq: number | undefined;
   /** Wall-clock time in ms after which the reply must not be delivered. */

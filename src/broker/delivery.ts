@@ -2,6 +2,7 @@ import type { ConsumeMessage } from 'amqplib';
 import type { Reply, ReplyOutcome, UndeliveredReason } from '../reply.ts';
 import type { ConsumerSession } from './consumer-session.ts';
 import { type ParsedReply, parseReplyHeaders } from './envelope.ts';
+import { headerBytes } from './header-bytes.ts';
 import type { WaitsFor } from './reply-memory.ts';
 
 /** Who records the fate of a reply that did not reach its device. */
@@ -23,6 +24,7 @@ export interface SettledObserver {
 export class Delivery implements Reply {
   readonly message: ConsumeMessage;
   readonly parsed: ParsedReply;
+  readonly heldBytes: number;
   readonly #session: ConsumerSession;
   readonly #undelivered: UndeliveredSink;
   readonly #observer: SettledObserver;
@@ -37,6 +39,7 @@ export class Delivery implements Reply {
   ) {
     this.message = message;
     this.parsed = parseReplyHeaders(message.properties.headers);
+    this.heldBytes = message.content.length + headerBytes(message.properties.headers);
     this.#session = session;
     this.#undelivered = undelivered;
     this.#observer = observer;

@@ -1,5 +1,6 @@
 import type { ConsumeMessage } from 'amqplib';
 import { REPLY_OVERHEAD_BYTES } from '../reply.ts';
+import { headerBytes } from './header-bytes.ts';
 
 /** What a delivery that is not settled waits for: a device, the undelivered queue, or another node's inbox. */
 export type WaitsFor = 'device' | 'undelivered' | 'forward';
@@ -31,10 +32,14 @@ export class ReplyMemory {
   }
 
   take(message: ConsumeMessage, waitsFor: WaitsFor): void {
-    this.#bytes[waitsFor] += message.content.length + REPLY_OVERHEAD_BYTES;
+    this.#bytes[waitsFor] += bytesOf(message);
   }
 
   free(message: ConsumeMessage, waitsFor: WaitsFor): void {
-    this.#bytes[waitsFor] -= message.content.length + REPLY_OVERHEAD_BYTES;
+    this.#bytes[waitsFor] -= bytesOf(message);
   }
+}
+
+function bytesOf({ content, properties }: ConsumeMessage): number {
+  return content.length + headerBytes(properties.headers) + REPLY_OVERHEAD_BYTES;
 }

@@ -36,7 +36,7 @@ export class UndeliveredPublisher implements UndeliveredSink {
         pace: {
           maxBytes: () => (this.#isUrgent || memory.isFull ? Number.POSITIVE_INFINITY : PACE_BYTES),
         },
-        bytesOf: ({ delivery }) => delivery.byteLength,
+        bytesOf: ({ delivery }) => delivery.heldBytes,
         send: (channel, { delivery, reason, detail }) =>
           channel.publish('', queue, delivery.message.content, {
             ...resendableProperties(delivery.message),

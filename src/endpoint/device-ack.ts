@@ -60,6 +60,10 @@ class AckFrame implements Reply {
     return this.body.length;
   }
 
+  get heldBytes(): number {
+    return this.body.length;
+  }
+
   detach(): void {}
 
   settle(): void {}

@@ -18,7 +18,7 @@ export class Outbox {
     return this.#waiting.length + (this.#writing?.length ?? 0);
   }
 
-  /** Their body bytes. */
+  /** What they take in memory. */
   get bytes(): number {
     return this.#bytes;
   }
@@ -33,7 +33,7 @@ export class Outbox {
 
   push(reply: Reply): void {
     this.#waiting.push(reply);
-    this.#bytes += reply.byteLength;
+    this.#bytes += reply.heldBytes;
     this.#expiring += expires(reply);
   }
 
@@ -47,6 +47,7 @@ export class Outbox {
       const older = replies[place];
       if (older === undefined || !older.body.equals(copy.body)) continue;
       replies[place] = copy;
+      this.#bytes += copy.heldBytes - older.heldBytes;
       if (replies === this.#waiting) this.#expiring += expires(copy) - expires(older);
       return older;
     }
@@ -61,7 +62,7 @@ export class Outbox {
     if (expired.length === 0) return expired;
     this.#waiting = this.#waiting.filter((reply) => !isExpired(reply));
     this.#expiring -= expired.length;
-    for (const reply of expired) this.#bytes -= reply.byteLength;
+    for (const reply of expired) this.#bytes -= reply.heldBytes;
     return expired;
   }
 
@@ -100,7 +101,7 @@ export class Outbox {
   takeWritten(): Reply[] {
     const written = this.#writing ?? [];
     this.#writing = null;
-    for (const reply of written) this.#bytes -= reply.byteLength;
+    for (const reply of written) this.#bytes -= reply.heldBytes;
     return written;
   }
 
@@ -109,7 +110,7 @@ export class Outbox {
     const waiting = this.#waiting;
     this.#waiting = [];
     this.#expiring = 0;
-    for (const reply of waiting) this.#bytes -= reply.byteLength;
+    for (const reply of waiting) this.#bytes -= reply.heldBytes;
     return waiting;
   }
 }

@@ -38,7 +38,7 @@ export interface Gap {
 }
 
 export interface Parkable {
-  readonly byteLength: number;
+  readonly heldBytes: number;
 }
 
 const MAX_REMEMBERED_RANGES = 32;
@@ -91,7 +91,7 @@ export class Resequencer<T extends Parkable> {
     }
     this.#parked ??= new Map();
     this.#parked.set(seq, item);
-    this.#parkedBytes += item.byteLength;
+    this.#parkedBytes += item.heldBytes;
     return 'parked';
   }
 
@@ -111,9 +111,9 @@ export class Resequencer<T extends Parkable> {
   replaceParked(seq: number, item: T): T | undefined {
     const older = this.#parked?.get(seq);
     if (older === undefined) return undefined;
-    if (this.#parkedBytes + item.byteLength - older.byteLength > this.#limits.maxParkedBytes) return item;
+    if (this.#parkedBytes + item.heldBytes - older.heldBytes > this.#limits.maxParkedBytes) return item;
     this.#parked!.set(seq, item);
-    this.#parkedBytes += item.byteLength - older.byteLength;
+    this.#parkedBytes += item.heldBytes - older.heldBytes;
     return older;
   }
 
@@ -145,7 +145,7 @@ export class Resequencer<T extends Parkable> {
     return (
       seq - this.#nextSeq <= this.#limits.maxAhead &&
       this.parkedCount < this.#limits.maxParked &&
-      this.#parkedBytes + item.byteLength <= this.#limits.maxParkedBytes
+      this.#parkedBytes + item.heldBytes <= this.#limits.maxParkedBytes
     );
   }
 
@@ -165,7 +165,7 @@ export class Resequencer<T extends Parkable> {
 
   #unpark(seq: number, item: T): void {
     this.#parked!.delete(seq);
-    this.#parkedBytes -= item.byteLength;
+    this.#parkedBytes -= item.heldBytes;
     if (this.#parked!.size === 0) this.#parked = null;
   }
 }

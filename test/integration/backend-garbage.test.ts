@@ -1,6 +1,8 @@
 import type { Options } from 'amqplib';
 import { expect, it } from 'vitest';
+import { Backend } from '../helpers/backend.ts';
 import { eventually } from '../helpers/eventually.ts';
+import { Fleet } from '../helpers/fleet.ts';
 import { GatewayProcess } from '../helpers/gateway-process.ts';
 import { residentBytes } from '../helpers/processes.ts';
 import { Publisher } from '../helpers/publisher.ts';
@@ -57,6 +59,47 @@ it('replies that are too large take no more memory than the prefetch allows, how
   expect(report.violations).toEqual([]);
   expect(report.replies.undelivered).toEqual({});
   expect(traffic.drops).toBe(0);
+}, 240_000);
+
+it('early replies with huge headers take no more memory than replies may', async () => {
+  const DEVICES = 80;
+  const EACH = 120;
+  const HEADER_BYTES = 60_000;
+  await using gateway = await GatewayProcess.start({
+    env: {
+      OWSLA_AMQP_PREFETCH: '100',
+      OWSLA_AMQP_CONSUMERS: '4',
+      OWSLA_REPLY_GAP_TIMEOUT_MS: '10m',
+      OWSLA_REPLY_MAX_HELD_BYTES: '16MiB',
+    },
+  });
+  await using backend = await Backend.connect(gateway.names);
+  await backend.collect();
+  using fleet = await Fleet.connect(gateway.port, DEVICES);
+  await Promise.all(fleet.devices.map((device, n) => device.send(`device ${n}`)));
+  const ids = await Promise.all(fleet.devices.map((_, n) => backend.connectionOf(`device ${n}`)));
+  const pid = (await gateway.readiness()).workers[0]!.pid;
+  const before = residentBytes(pid);
+  let most = 0;
+  // None of them has the number 0: each has to wait for it, or finds no room to.
+  for (let seq = 1; seq <= EACH; seq++) {
+    for (const id of ids) backend.reply(id, 'early', { seq, headers: { baggage: 'x'.repeat(HEADER_BYTES) } });
+    await backend.flushed();
+    most = Math.max(most, residentBytes(pid) - before);
+  }
+  // Where they take all the room, gaps are given up for others.
+  await eventually('all have come', async () => {
+    most = Math.max(most, residentBytes(pid) - before);
+    return (await backend.depth(gateway.names.toDevice)) === 0;
+  });
+  const delivered = () => fleet.devices.reduce((sum, { lines }) => sum + lines.length, 0);
+  await fleet.close();
+  await eventually(
+    'a fate for each',
+    () => backend.undelivered.length + delivered() === DEVICES * EACH,
+    60_000,
+  );
+  expect(most).toBeLessThan((DEVICES * EACH * HEADER_BYTES) / 2);
 }, 240_000);
 
 it('garbage from a backend has a named fate each, and disturbs nobody', async () => {

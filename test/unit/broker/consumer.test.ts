@@ -79,7 +79,7 @@ class ConsumingChannel extends EventEmitter {
       this.waiting--;
       this.open.set(++this.#lastTag, tag);
       const fields = { deliveryTag: this.#lastTag, consumerTag: tag };
-      this.#deliver!({ fields, content: BODY } as unknown as ConsumeMessage);
+      this.#deliver!({ fields, properties: {}, content: BODY } as unknown as ConsumeMessage);
     }
   }
 }

@@ -61,7 +61,11 @@ describe('a reply', () => {
     ['it came back twice', 2, 2],
     ['a backend has put nonsense there', { valueOf: 7, toString: 7 }, 0],
   ])('knows how often it was given back: %s', (_, count, times) => {
-    const message = { properties: { headers: { 'x-delivery-count': count } } } as unknown as ConsumeMessage;
+    const content = Buffer.alloc(0);
+    const message = {
+      content,
+      properties: { headers: { 'x-delivery-count': count } },
+    } as unknown as ConsumeMessage;
     const [session, undelivered, observer] = [{}, {}, {}] as never[];
     expect(new Delivery(message, session!, undelivered!, observer!).timesGivenBack).toBe(times);
   });

@@ -84,6 +84,10 @@ export class FakeReply implements Reply {
     return this.body.length;
   }
 
+  get heldBytes(): number {
+    return this.body.length;
+  }
+
   detach(): void {
     this.detached = true;
   }

@@ -78,7 +78,7 @@ test.each<FramingName>(['line', 'u8', 'u16', 'u32'])(
             expect(outbox.isWriting).toBe(false);
           }
           expect(outbox.count).toBe(open.length);
-          expect(outbox.bytes).toBe(open.reduce((sum, { byteLength }) => sum + byteLength, 0));
+          expect(outbox.bytes).toBe(open.reduce((sum, { heldBytes }) => sum + heldBytes, 0));
         }
         expect([...outbox.takeWritten(), ...outbox.takeWaiting()]).toEqual(open);
         expect(outbox).toMatchObject({ count: 0, bytes: 0, isWriting: false, hasWaiting: false });

@@ -6,13 +6,13 @@ import { Resequencer, type ResequencerLimits, type Verdict } from '../../../src/
 interface Item {
   readonly seq: number;
   readonly copy: number;
-  readonly byteLength: number;
+  readonly heldBytes: number;
 }
 
 const AMPLE: ResequencerLimits = { maxParked: 1_000_000, maxParkedBytes: 1_000_000, maxAhead: 1_000_000 };
 
-function item(seq: number, byteLength = 1, copy = 0): Item {
-  return { seq, copy, byteLength };
+function item(seq: number, heldBytes = 1, copy = 0): Item {
+  return { seq, copy, heldBytes };
 }
 
 /** Plays the caller: offers an item and takes what has become ready. */
@@ -132,7 +132,7 @@ class Model {
   }
 
   get parkedBytes(): number {
-    return [...this.parked.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);
+    return [...this.parked.values()].reduce((sum, { heldBytes }) => sum + heldBytes, 0);
   }
 
   offer(offered: Item, delivered: Item[]): Verdict {
@@ -147,7 +147,7 @@ class Model {
     const { maxParked, maxParkedBytes, maxAhead } = this.#limits;
     const room =
       this.parked.size < maxParked &&
-      this.parkedBytes + offered.byteLength <= maxParkedBytes &&
+      this.parkedBytes + offered.heldBytes <= maxParkedBytes &&
       seq - this.next <= maxAhead;
     if (!room) {
       this.fates.set(seq, 'given up');
@@ -168,7 +168,7 @@ class Model {
   replace(newer: Item): Item | undefined {
     const older = this.parked.get(newer.seq);
     if (older === undefined) return undefined;
-    if (this.parkedBytes - older.byteLength + newer.byteLength > this.#limits.maxParkedBytes) return newer;
+    if (this.parkedBytes - older.heldBytes + newer.heldBytes > this.#limits.maxParkedBytes) return newer;
     this.parked.set(newer.seq, newer);
     return older;
   }

@@ -1,0 +1,44 @@
+import { describe, expect, test } from 'vitest';
+import { headerBytes } from '../../../src/broker/header-bytes.ts';
+import { collectGarbage } from '../../../src/util/collect-garbage.ts';
+
+describe('what headers take in memory', () => {
+  test('is nothing extra for those of the contract, and none', () => {
+    expect(headerBytes(undefined)).toBe(0);
+    const contract = { connection_id: 'c'.repeat(36), to_device_seq: 7, expires_at: 1, receipt: true };
+    expect(headerBytes({ ...contract, traceparent: 't'.repeat(55) })).toBe(0);
+  });
+
+  test('is what keeps them alive, for bytes that are a view', () => {
+    const chunk = Buffer.from(new ArrayBuffer(65_536));
+    expect(headerBytes({ bytes: chunk.subarray(10, 20) })).toBeGreaterThan(60_000);
+  });
+
+  test.each<[string, (n: number) => unknown]>([
+    ['a long text', (n) => Buffer.alloc(100_000, 65 + n).toString()],
+    [
+      'a large table',
+      (n) => Object.fromEntries(Array.from({ length: 5_000 }, (_, i) => [`${n}-${i}`, null])),
+    ],
+    ['arrays in arrays', (n) => Array.from({ length: 1_000 }, (_, i) => [n, [i]])],
+    ['a deep array', () => deep(50_000)],
+  ])('is about right for %s', (_, make) => {
+    const COUNT = 10;
+    headerBytes({ warm: make(0) });
+    collectGarbage();
+    const before = process.memoryUsage();
+    const all = Array.from({ length: COUNT }, (_, n) => ({ value: make(n) }));
+    collectGarbage();
+    const after = process.memoryUsage();
+    const real = after.heapUsed - before.heapUsed + (after.arrayBuffers - before.arrayBuffers);
+    const counted = all.reduce((sum, headers) => sum + headerBytes(headers), 0);
+    expect(counted / real).toBeGreaterThan(0.5);
+    expect(counted / real).toBeLessThan(5);
+  });
+});
+
+function deep(levels: number): unknown[] {
+  let array: unknown[] = [];
+  for (let level = 0; level < levels; level++) array = [array];
+  return array;
+}
