@@ -1,5 +1,14 @@
-import { CONFIG_KEYS } from './keys.ts';
+import { CONFIG_KEYS, KEY_BY_PATH } from './keys.ts';
 import type { Config } from './schema.ts';
+
+/** The paths of the keys whose values differ, in the order of the schema. Pure. */
+export function changedKeys(loaded: Config, running: Config): readonly string[] {
+  return CONFIG_KEYS.map(({ path }) => path).filter((path) => {
+    const [next, name] = placeOf(loaded, path);
+    const [last] = placeOf(running, path);
+    return JSON.stringify(next[name]) !== JSON.stringify(last[name]);
+  });
+}
 
 /**
  * A configuration that was read again, with the values of the running one for all keys that only a new start of the
@@ -10,21 +19,20 @@ export function keepFixedKeys(
   running: Config,
 ): { readonly config: Config; readonly ignored: readonly string[] } {
   const config = structuredClone(loaded);
-  const ignored: string[] = [];
-  for (const { path, reload } of CONFIG_KEYS) {
-    if (reload) continue;
-    const parts = path.split('.');
-    const name = parts.pop()!;
-    const [target, source] = [sectionOf(config, parts), sectionOf(running, parts)];
-    if (JSON.stringify(target[name]) === JSON.stringify(source[name])) continue;
+  const ignored = changedKeys(loaded, running).filter((path) => !KEY_BY_PATH.get(path)!.reload);
+  for (const path of ignored) {
+    const [target, name] = placeOf(config, path);
+    const [source] = placeOf(running, path);
     target[name] = source[name];
-    ignored.push(path);
   }
   return { config, ignored };
 }
 
-function sectionOf(config: Config, parts: readonly string[]): Record<string, unknown> {
+/** The object that holds the value of a key, and the value's name in it. */
+function placeOf(config: Config, path: string): [section: Record<string, unknown>, name: string] {
+  const parts = path.split('.');
+  const name = parts.pop()!;
   let section = config as unknown as Record<string, unknown>;
   for (const part of parts) section = section[part] as Record<string, unknown>;
-  return section;
+  return [section, name];
 }

@@ -6,7 +6,7 @@ import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { Counter, Gauge, Registry } from 'prom-client';
 import { messageOf } from '../broker/broker-error.ts';
-import { keepFixedKeys } from '../config/reload.ts';
+import { changedKeys, keepFixedKeys } from '../config/reload.ts';
 import type { Config } from '../config/schema.ts';
 import { createLogger, flushLog } from '../observability/logger.ts';
 import { Backoff } from '../util/backoff.ts';
@@ -187,7 +187,9 @@ class Supervisor {
   }
 
   async #replaceWorkers(settings: WorkerSettings): Promise<void> {
-    this.#log.info({ workers: this.#slots.length }, 'rolling restart');
+    // Names only: a value may be a secret.
+    const changed = changedKeys(settings.config, this.#config);
+    this.#log.info({ workers: this.#slots.length, changed }, 'rolling restart');
     for (const slot of this.#slots) {
       if (this.#phase !== 'running') return;
       await slot.replace(settings);

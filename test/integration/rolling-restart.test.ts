@@ -106,7 +106,7 @@ test('what cannot be loaded is named, and the gateway goes on with what it has',
   expect([device.socket.destroyed, another.socket.destroyed]).toEqual([false, false]);
 });
 
-test('keys of the configuration file are applied, and those that cannot be are named', async () => {
+test('keys of the configuration file are applied and named, and so are those that cannot be applied', async () => {
   const config = join(dir, 'owsla.yaml');
   writeFileSync(config, 'endpoint: { idleTimeoutMs: 10m }\n');
   await using gateway = await start({ OWSLA_CONFIG: config });
@@ -117,6 +117,7 @@ test('keys of the configuration file are applied, and those that cannot be are n
   const ignored = await gateway.logged((line) => Array.isArray(line.keys));
   // The number of workers comes from the environment here, which is stronger.
   expect(ignored.keys).toEqual(['restart.maxRestarts']);
+  expect((await gateway.logged('rolling restart')).changed).toEqual(['endpoint.idleTimeoutMs']);
   expect((await gateway.readiness()).workers).toHaveLength(2);
   await idle.closed;
   using soonClosed = await Device.connect(gateway.port);
