@@ -8,6 +8,7 @@ import { type LoadedConfig, loadConfig } from './config/load.ts';
 import { printConfig, printConfigJson } from './config/print.ts';
 import { safeName } from './config/problem.ts';
 import { missingKeys, requireForStart } from './config/requirements.ts';
+import type { Sources } from './config/sources.ts';
 
 /**
  * The `owsla` executable: command line → configuration → supervisor. The only file that reads the environment.
@@ -26,7 +27,7 @@ async function main(argv: readonly string[], env: NodeJS.ProcessEnv): Promise<nu
   const complaint = usageComplaint(line);
   if (complaint !== undefined) return complain(complaint, EXIT_USAGE);
 
-  const load = () => loadConfig({ argv, env });
+  const load = (running: Sources = {}) => loadConfig({ argv, env, running });
   const loaded = load();
   switch (command) {
     case 'start':
@@ -38,13 +39,13 @@ async function main(argv: readonly string[], env: NodeJS.ProcessEnv): Promise<nu
   }
 }
 
-async function start(load: () => LoadedConfig): Promise<number> {
-  const settings = () => {
-    const { config, sources } = load();
+async function start(load: (running?: Sources) => LoadedConfig): Promise<number> {
+  const settings = (running?: Sources) => {
+    const { config, sources } = load(running);
     requireForStart(sources);
     const { files, warnings } = checkFiles(config, { sources });
     warn(warnings);
-    return { config, files };
+    return { config, files, sources };
   };
   const first = settings();
   const { runSupervisor } = await import('./supervisor/supervisor.ts');

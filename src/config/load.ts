@@ -7,6 +7,7 @@ import { type Environment, readEnvironment } from './from-environment.ts';
 import { readYaml } from './from-file.ts';
 import { CONFIG_KEYS, KEY_BY_PATH } from './keys.ts';
 import { reasonOf, wrongValue } from './problem.ts';
+import { emptiedFile } from './reload.ts';
 import { type Config, configSchema } from './schema.ts';
 import type { Reading, Setting, Sources } from './sources.ts';
 
@@ -16,6 +17,8 @@ export interface LoadOptions {
   readonly env: Environment;
   /** Reads the configuration file; default: from disk, as UTF-8. */
   readonly readFile?: (path: string) => string;
+  /** For a gateway that runs: where its settings come from. Default: none runs. */
+  readonly running?: Sources;
 }
 
 export interface LoadedConfig {
@@ -29,7 +32,8 @@ export interface LoadedConfig {
  * The effective configuration: file (`--config`, or `OWSLA_CONFIG`) < environment < flags.
  *
  * Every source is checked in full, also where a stronger one overrides it. Throws `ConfigError` with one line for
- * each unknown key, bad value, and rule between keys that is broken, and for a file that cannot be read or parsed.
+ * each unknown key, bad value, and rule between keys that is broken, and for a file that cannot be read or parsed, or
+ * that a running gateway has settings from and that holds none any more.
  */
 export function loadConfig(options: LoadOptions): LoadedConfig {
   const flags = readFlags(parseCommandLine(options.argv).flags);
@@ -41,6 +45,9 @@ export function loadConfig(options: LoadOptions): LoadedConfig {
     namedBy,
     options.readFile ?? ((path) => readFileSync(path, 'utf8')),
   );
+  const emptied = file && emptiedFile(basename(file), fileReading, options.running ?? {});
+  // Alone: what else is wrong may well come of it.
+  if (emptied) throw new ConfigError([emptied]);
 
   const readings: readonly Reading[] = [fileReading, environment, flags];
   const problems = readings.flatMap((reading) => reading.problems);

@@ -59,6 +59,8 @@ reported at once. The exit code is then 78. A wrong command line exits with 64.
 
 **Reload** says whether a rolling restart (SIGHUP to the supervisor) applies a change of the key, or only a new start of
 the whole gateway. The file and the files it names are read again; the environment of a running process is what it is.
+A file that holds no settings any more is refused then: it may have been cut off while it was written. To go back to the
+defaults, start the gateway again.
 `;
 
 /** The whole page; ends with a newline. */

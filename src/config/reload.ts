@@ -1,5 +1,22 @@
 import { CONFIG_KEYS, KEY_BY_PATH } from './keys.ts';
 import type { Config } from './schema.ts';
+import type { Reading, Sources } from './sources.ts';
+
+/**
+ * One line when a configuration file holds nothing any more, though settings of the running configuration come from
+ * it. It is more likely cut off while it was written than emptied to have the defaults everywhere. Pure.
+ */
+export function emptiedFile(
+  name: string,
+  { settings, problems }: Reading,
+  running: Sources,
+): string | undefined {
+  if (settings.length > 0 || problems.length > 0) return undefined;
+  const count = Object.values(running).filter((source) => source === 'file').length;
+  if (count === 0) return undefined;
+  const held = count === 1 ? '1 setting' : `${count} settings`;
+  return `${name}: empty, while the running configuration has ${held} from it; write it again, or, to go back to the defaults, start the gateway again`;
+}
 
 /** The paths of the keys whose values differ, in the order of the schema. Pure. */
 export function changedKeys(loaded: Config, running: Config): readonly string[] {

@@ -8,6 +8,7 @@ import { Counter, Gauge, Registry } from 'prom-client';
 import { messageOf } from '../broker/broker-error.ts';
 import { changedKeys, keepFixedKeys } from '../config/reload.ts';
 import type { Config } from '../config/schema.ts';
+import type { Sources } from '../config/sources.ts';
 import { createLogger, flushLog } from '../observability/logger.ts';
 import { Backoff } from '../util/backoff.ts';
 import { createAdminServer } from './admin-server.ts';
@@ -23,15 +24,20 @@ import { type LoadedSettings, type SlotExit, type WorkerSettings, WorkerSlot } f
  *   starting ──► running ──SIGTERM──► draining ──► stopped
  *                   └──too many crashes, or one that would repeat──► draining
  *
- * @param load reads the configuration and its files again for a rolling restart; throws what is wrong with them
+ * @param load reads the configuration and its files again for a rolling restart, given where the running
+ * configuration comes from; throws what is wrong with them
  */
-export async function runSupervisor(settings: LoadedSettings, load: () => LoadedSettings): Promise<number> {
+export async function runSupervisor(settings: LoadedSettings, load: Load): Promise<number> {
   return new Supervisor(settings, load).run();
 }
 
+type Load = (running: Sources) => LoadedSettings;
+
 class Supervisor {
   #config: Config;
-  readonly #load: () => LoadedSettings;
+  /** Where the keys of `#config` were given. */
+  #sources: Sources;
+  readonly #load: Load;
   readonly #log: Logger;
   readonly #slots: WorkerSlot[] = [];
   readonly #intensity: RestartIntensity;
@@ -54,9 +60,10 @@ class Supervisor {
   #silent = 0;
   #stopped: () => void = () => {};
 
-  constructor(settings: LoadedSettings, load: () => LoadedSettings) {
+  constructor(settings: LoadedSettings, load: Load) {
     const { config } = settings;
     this.#config = config;
+    this.#sources = settings.sources;
     this.#load = load;
     this.#log = createLogger(config.log.level, { pid: process.pid });
     const { maxRestarts, windowMs, backoffMinMs, backoffMaxMs } = config.restart;
@@ -173,12 +180,12 @@ class Supervisor {
   }
 
   /** @throws ConfigError */
-  #reload(): WorkerSettings {
-    const { config: loaded, files } = this.#load();
-    const { config, ignored } = keepFixedKeys(loaded, this.#config);
+  #reload(): LoadedSettings {
+    const loaded = this.#load(this.#sources);
+    const { config, ignored } = keepFixedKeys(loaded.config, this.#config);
     if (ignored.length > 0)
       this.#log.warn({ keys: ignored }, 'changed, but applied only when the whole gateway is started again');
-    return this.#complete({ config, files }, this.#slots.length);
+    return { ...loaded, config };
   }
 
   #complete({ config, files }: LoadedSettings, workers: number): WorkerSettings {
@@ -186,18 +193,21 @@ class Supervisor {
     return { config, files, workers, ticketSecret };
   }
 
-  async #replaceWorkers(settings: WorkerSettings): Promise<void> {
+  async #replaceWorkers(loaded: LoadedSettings): Promise<void> {
+    const { config, sources } = loaded;
+    const settings = this.#complete(loaded, this.#slots.length);
     // Names only: a value may be a secret.
-    const changed = changedKeys(settings.config, this.#config);
+    const changed = changedKeys(config, this.#config);
     this.#log.info({ workers: this.#slots.length, changed }, 'rolling restart');
     for (const slot of this.#slots) {
       if (this.#phase !== 'running') return;
       await slot.replace(settings);
       this.#log.info({ worker: slot.index }, 'worker replaced');
     }
-    this.#config = settings.config;
-    this.#limits.apply(settings.config);
-    this.#log.level = settings.config.log.level;
+    this.#config = config;
+    this.#sources = sources;
+    this.#limits.apply(config);
+    this.#log.level = config.log.level;
     this.#log.info('rolling restart complete');
   }
 

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { FromShare } from '../acceptor/machine-share.ts';
 import type { LoadedFiles } from '../config/files.ts';
 import type { Config } from '../config/schema.ts';
+import type { Sources } from '../config/sources.ts';
 import type { NodeId } from '../registry/connection-id.ts';
 import type { Snapshot } from './metrics-sum.ts';
 import { type Exit, WorkerProcess } from './worker-process.ts';
@@ -32,10 +33,12 @@ export interface SlotExit extends Exit {
 export interface LoadedSettings {
   readonly config: Config;
   readonly files: LoadedFiles;
+  /** Where each key of `config` was given. */
+  readonly sources: Sources;
 }
 
 /** What a worker runs with. */
-export interface WorkerSettings extends LoadedSettings {
+export interface WorkerSettings extends Omit<LoadedSettings, 'sources'> {
   /** How many workers there are in all. */
   readonly workers: number;
   readonly ticketSecret: string;

@@ -1,4 +1,4 @@
-import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect } from 'node:tls';
@@ -6,6 +6,7 @@ import { afterEach, beforeEach, expect, inject, test } from 'vitest';
 import { type IssuedCertificate, issueServerCertificate } from '../../src/dev/certificates.ts';
 import { AmqpTap } from '../helpers/amqp-tap.ts';
 import { Backend } from '../helpers/backend.ts';
+import { clientCertificate } from '../helpers/client-certificates.ts';
 import { Device } from '../helpers/device.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { GatewayProcess } from '../helpers/gateway-process.ts';
@@ -104,6 +105,25 @@ test('what cannot be loaded is named, and the gateway goes on with what it has',
   expect(await workerPids(gateway)).toEqual(pids);
   using another = await Device.connect(gateway.port);
   expect([device.socket.destroyed, another.socket.destroyed]).toEqual([false, false]);
+});
+
+test('a configuration file that was cut off to nothing is refused, and its settings still hold', async () => {
+  const config = join(dir, 'owsla.yaml');
+  const clientCa = join(inject('certificatesDir'), 'ca.pem');
+  writeFileSync(config, `tls: { clientAuth: required, clientCa: ${JSON.stringify(clientCa)} }\n`);
+  await using gateway = await start({ OWSLA_CONFIG: config });
+  const pids = await workerPids(gateway);
+  using device = await Device.connect(gateway.port, await clientCertificate({ commonName: 'meter' }));
+  truncateSync(config);
+  process.kill(gateway.pid, 'SIGHUP');
+  const refused = await gateway.logged('rolling restart given up: what runs stays');
+  expect(refused.reason).toMatch(
+    /^owsla\.yaml: empty, while the running configuration has 2 settings from it;/,
+  );
+  expect(await workerPids(gateway)).toEqual(pids);
+  expect(device.socket.destroyed).toBe(false);
+  await expect(Device.connect(gateway.port, { maxVersion: 'TLSv1.2' })).rejects.toThrow();
+  expect(await gateway.metric('owsla_handshakes_total', { result: 'client_certificate' })).toBe(1);
 });
 
 test('keys of the configuration file are applied and named, and so are those that cannot be applied', async () => {
