@@ -35,6 +35,11 @@ export interface PublisherOptions<T> {
    * all behind it would wait for ever.
    */
   refused?(entry: T, maxBytes: number): void;
+  /**
+   * Where order does not count: a queue has refused the entry (basic.nack). Takes it back; it may be pushed again after
+   * a pause. The others on the channel are not sent again. Without this, a refusal is a failure of the channel.
+   */
+  nacked?(entry: T): void;
   /** Calls `channel.publish` once and returns what it returned. `queue` is what `queueOf` said. */
   send(channel: ConfirmChannel, entry: T, republished: boolean, queue?: string): boolean;
   /** Called once for each entry, when the broker has taken responsibility. */
@@ -46,11 +51,21 @@ export interface PublisherOptions<T> {
   returned?(message: Message): boolean;
 }
 
+/** The fields of basic.ack and basic.nack. */
+interface Confirm {
+  readonly deliveryTag: number;
+  readonly multiple: boolean;
+}
+
 /**
  * A channel whose oldest message is not confirmed for one to two of these has failed: a quorum queue that changes its
  * leader can leave it waiting for ever.
  */
 const PROGRESS_CHECK_MS = 10_000;
+/** At most so often a channel is replaced because a queue refused something. */
+const RENEW_AFTER_MS = 500;
+/** For how long confirms are waited for before that. */
+const RENEW_DRAIN_MS = 2_000;
 
 export class ConfirmedPublisher<T> {
   readonly #options: PublisherOptions<T>;
@@ -69,6 +84,10 @@ export class ConfirmedPublisher<T> {
   readonly #openQueues = new Set<string>();
   /** The queue of the entry that travels alone. */
   #openingQueue: string | undefined;
+  /** A channel on which a queue has refused something is to be replaced. */
+  #renewTimer: NodeJS.Timeout | undefined;
+  /** Nothing more is sent on it, so that all on it is confirmed before. */
+  #isRenewing = false;
   #idleWaiters: (() => void)[] = [];
   #oldestAtCheck: T | undefined;
   #progressCheck: NodeJS.Timeout | undefined;
@@ -84,6 +103,7 @@ export class ConfirmedPublisher<T> {
       lost: () => {
         this.#channel = null;
         clearInterval(this.#progressCheck);
+        this.#stopRenewing();
       },
     };
     this.#keeper = new ChannelKeeper(link, user, backoff, log);
@@ -133,15 +153,23 @@ export class ConfirmedPublisher<T> {
     });
     await this.#options.prepare(model);
     if (closed) throw new BrokerError('channel_closed', 'channel closed while it was set up');
-    channel.on('ack', ({ deliveryTag, multiple }) => this.#acked(channel, deliveryTag, multiple));
+    const { confirmed, nacked } = this.#options;
+    channel.on('ack', (ack) => this.#settled(channel, ack, confirmed));
     channel.on('error', (error) => this.#noteSizeLimit(error));
-    channel.on('nack', () => this.#fail(channel, 'broker refused a message (basic.nack)'));
+    channel.on('nack', (nack) => {
+      if (nacked === undefined) this.#fail(channel, 'broker refused a message (basic.nack)');
+      else {
+        this.#settled(channel, nack, nacked);
+        this.#renewSoon(channel);
+      }
+    });
     channel.on('return', (message) => this.#returned(channel, message));
     channel.on('drain', () => {
       if (channel !== this.#channel) return;
       this.#draining = false;
       this.#pump();
     });
+    clearInterval(this.#progressCheck);
     const refused = this.#rewind();
     this.#draining = false;
     this.#unconfirmedBytes = 0;
@@ -194,7 +222,7 @@ export class ConfirmedPublisher<T> {
 
   #pump(): void {
     const { pace } = this.#options;
-    while (this.#channel !== null && !this.#draining && !this.#link.isBlocked) {
+    while (this.#channel !== null && !this.#draining && !this.#isRenewing && !this.#link.isBlocked) {
       if (pace !== undefined && this.#unconfirmedBytes >= pace.maxBytes()) return;
       const entry = this.#window.peekUnsent();
       if (entry === undefined) return;
@@ -225,19 +253,48 @@ export class ConfirmedPublisher<T> {
     return true;
   }
 
-  #acked(channel: ConfirmChannel, deliveryTag: number, multiple: boolean): void {
+  #settled(channel: ConfirmChannel, { deliveryTag, multiple }: Confirm, settle: (entry: T) => void): void {
     if (channel !== this.#channel) return;
-    const { confirmed } = this.#options;
     this.#window.confirm(deliveryTag, multiple, (entry) => {
       this.#unconfirmedBytes -= this.#bytesOf(entry);
-      confirmed(entry);
+      settle(entry);
     });
     if (this.#window.oldestSent === undefined) {
+      if (this.#isRenewing) void this.#renew();
       if (this.#openingQueue !== undefined) this.#openQueues.add(this.#openingQueue);
       this.#openingQueue = undefined;
     }
     if (this.#window.hasUnsent) this.#pump();
     this.#idleMayBeOver();
+  }
+
+  /**
+   * A queue that has refused once may go on to on this channel, whatever becomes of its leader (decision 003). The
+   * others are not to suffer: the channel is replaced once all on it is confirmed, and at most once in a while.
+   */
+  #renewSoon(channel: ConfirmChannel): void {
+    if (channel !== this.#channel) return;
+    this.#renewTimer ??= setTimeout(() => {
+      this.#isRenewing = true;
+      this.#renewTimer = setTimeout(() => void this.#renew(), RENEW_DRAIN_MS);
+      if (this.#window.oldestSent === undefined) void this.#renew();
+    }, RENEW_AFTER_MS);
+  }
+
+  async #renew(): Promise<void> {
+    // Once.
+    if (this.#renewTimer === undefined) return;
+    clearTimeout(this.#renewTimer);
+    this.#renewTimer = undefined;
+    await this.#keeper.replace();
+    this.#isRenewing = false;
+    this.#pump();
+  }
+
+  #stopRenewing(): void {
+    clearTimeout(this.#renewTimer);
+    this.#renewTimer = undefined;
+    this.#isRenewing = false;
   }
 
   #idleMayBeOver(): void {

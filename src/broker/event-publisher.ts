@@ -10,6 +10,11 @@ export interface GatewayEvent {
   readonly [field: string]: unknown;
 }
 
+interface Entry {
+  readonly event: GatewayEvent;
+  refusals: number;
+}
+
 export interface EventObserver {
   eventPublished(): void;
   eventDropped(): void;
@@ -21,25 +26,29 @@ export interface EventObserver {
  * connections, waking the broker for each would be the dearest thing about them.
  */
 export class EventPublisher {
-  readonly #publisher: ConfirmedPublisher<GatewayEvent>;
+  readonly #publisher: ConfirmedPublisher<Entry>;
   readonly #observer: EventObserver;
-  #collected: GatewayEvent[] = [];
+  #collected: Entry[] = [];
   #timer: NodeJS.Timeout | undefined;
+  /** What a queue has refused and is offered again. */
+  #refused: Entry[] = [];
+  #refusedTimer: NodeJS.Timeout | undefined;
 
   constructor(link: BrokerLink, topology: Topology, backoff: Backoff, observer: EventObserver, log: Logger) {
     this.#observer = observer;
     const exchange = topology.names.events;
-    this.#publisher = new ConfirmedPublisher<GatewayEvent>(
+    this.#publisher = new ConfirmedPublisher<Entry>(
       link,
       {
         name: 'events',
         prepare: (model) => topology.declare(model, 'events'),
-        send: (channel, event) =>
+        send: (channel, { event }) =>
           channel.publish(exchange, event.event, Buffer.from(JSON.stringify(event)), {
             contentType: 'application/json',
             persistent: true,
           }),
         confirmed: () => observer.eventPublished(),
+        nacked: (entry) => this.#nacked(entry),
       },
       backoff,
       log,
@@ -47,11 +56,11 @@ export class EventPublisher {
   }
 
   publish(event: GatewayEvent): void {
-    if (this.#publisher.size + this.#collected.length >= MAX_KEPT) {
+    if (this.#publisher.size + this.#collected.length + this.#refused.length >= MAX_KEPT) {
       this.#observer.eventDropped();
       return;
     }
-    this.#collected.push(event);
+    this.#collected.push({ event, refusals: 0 });
     this.#timer ??= setTimeout(() => this.#flush(), COLLECT_MS);
   }
 
@@ -69,9 +78,26 @@ export class EventPublisher {
   #flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    for (const event of this.#collected.splice(0)) this.#publisher.push(event);
+    for (const entry of this.#collected.splice(0)) this.#publisher.push(entry);
+  }
+
+  /** One of the queues that are bound is full, or has no leader; the others have it, and get it again. */
+  #nacked(entry: Entry): void {
+    entry.refusals++;
+    if (entry.refusals === MAX_REFUSALS) {
+      this.#observer.eventDropped();
+      return;
+    }
+    this.#refused.push(entry);
+    this.#refusedTimer ??= setTimeout(() => {
+      this.#refusedTimer = undefined;
+      for (const each of this.#refused.splice(0)) this.#publisher.push(each);
+    }, REFUSED_PAUSE_MS).unref();
   }
 }
 
 const MAX_KEPT = 50_000;
+/** Elections of a leader take seconds. */
+const MAX_REFUSALS = 3;
+const REFUSED_PAUSE_MS = 5_000;
 const COLLECT_MS = 100;

@@ -14,11 +14,13 @@ import { FORWARD_ID_HEADER, int64, resendableHeaders, resendableProperties } fro
  * only while its queue is declared anew; then the reply is undelivered as not_connected. An owner found missing
  * that way is remembered for a while, so that the replies of a whole lost node do not fill the prefetch.
  *
+ * One that an inbox refuses (it is full, or has no leader) is offered again for longer, and has the same fate.
+ *
  * While nothing can be published (an alarm of the broker, say), replies go back to their queue after a moment, until
  * their owner takes them itself: kept, they would fill the prefetch that this node's own replies come through.
  */
 export interface ForwarderOptions {
-  /** How long a forward without an inbox is offered again. */
+  /** How long a forward without an inbox is offered again; to an inbox that refuses it, twelve times as long. */
   readonly graceMs: number;
   /** Below the delivery limit, past which a queue would drop the reply. */
   readonly maxGiveBacks: number;
@@ -32,11 +34,15 @@ interface Forward {
   readonly delivery: Delivery;
   readonly owner: string;
   readonly id: number;
-  readonly giveUpAtMs: number;
+  readonly sinceMs: number;
+  readonly graceMs: number;
   returned: boolean;
 }
 
 const RETRY_MS = 250;
+/** Times the grace: a queue that looks for a leader refuses for seconds, one that does so for a minute is full. */
+const NACK_PATIENCE = 12;
+const NACK_RETRY_MS = 1_000;
 /** How long a reply that cannot be forwarded is kept: long enough not to keep the broker busy with it. */
 const GIVE_BACK_MS = 500;
 const REMEMBER_MISSING_MS = 60_000;
@@ -51,8 +57,9 @@ export class Forwarder {
   readonly #underWay = new Map<number, Forward>();
   /** Owners without an inbox → monotonic time until which that is believed. */
   readonly #missing = new Map<string, number>();
-  #retryLater: Forward[] = [];
-  #retryTimer: NodeJS.Timeout | undefined;
+  /** What is offered again, by the pause before that. */
+  readonly #retries = new Map<number, Forward[]>();
+  #stopped = false;
   /** Replies that came while nothing could be published. */
   #kept: { delivery: Delivery; owner: string }[] = [];
   #keptTimer: NodeJS.Timeout | undefined;
@@ -87,6 +94,7 @@ export class Forwarder {
         },
         returned: (message) => this.#returned(message),
         confirmed: (forward) => this.#confirmed(forward),
+        nacked: (forward) => this.#nacked(forward),
       },
       backoff,
       log,
@@ -112,7 +120,7 @@ export class Forwarder {
     delivery.detach();
     const now = performance.now();
     const graceMs = (this.#missing.get(owner) ?? 0) > now ? 0 : this.#graceMs;
-    this.#send({ delivery, owner, id: this.#nextId++, giveUpAtMs: now + graceMs, returned: false });
+    this.#send({ delivery, owner, id: this.#nextId++, sinceMs: now, graceMs, returned: false });
   }
 
   idle(): Promise<void> {
@@ -120,7 +128,7 @@ export class Forwarder {
   }
 
   async stop(): Promise<void> {
-    clearTimeout(this.#retryTimer);
+    this.#stopped = true;
     clearTimeout(this.#keptTimer);
     await this.#publisher.stop();
   }
@@ -142,19 +150,37 @@ export class Forwarder {
       forward.delivery.forwarded();
       return;
     }
-    const now = performance.now();
-    if (now < forward.giveUpAtMs) {
-      this.#retryLater.push(forward);
-      this.#retryTimer ??= setTimeout(() => this.#retry(), RETRY_MS);
-      return;
-    }
-    this.#rememberMissing(forward.owner, now);
-    forward.delivery.settle('not_connected', `node ${forward.owner} has no inbox: it is gone`);
+    const detail = `node ${forward.owner} has no inbox: it is gone`;
+    this.#retryOrGiveUp(forward, RETRY_MS, forward.graceMs, detail);
   }
 
-  #retry(): void {
-    this.#retryTimer = undefined;
-    for (const forward of this.#retryLater.splice(0)) this.#send(forward);
+  #nacked(forward: Forward): void {
+    this.#underWay.delete(forward.id);
+    const detail = `the inbox of node ${forward.owner} refuses messages: it is full, or has no leader`;
+    this.#retryOrGiveUp(forward, NACK_RETRY_MS, forward.graceMs * NACK_PATIENCE, detail);
+  }
+
+  #retryOrGiveUp(forward: Forward, pauseMs: number, patienceMs: number, detail: string): void {
+    const now = performance.now();
+    if (now - forward.sinceMs >= patienceMs) {
+      this.#rememberMissing(forward.owner, now);
+      forward.delivery.settle('not_connected', detail);
+      return;
+    }
+    const waiting = this.#retries.get(pauseMs);
+    if (waiting !== undefined) {
+      waiting.push(forward);
+      return;
+    }
+    this.#retries.set(pauseMs, [forward]);
+    setTimeout(() => this.#retry(pauseMs), pauseMs).unref();
+  }
+
+  #retry(pauseMs: number): void {
+    const forwards = this.#retries.get(pauseMs) ?? [];
+    this.#retries.delete(pauseMs);
+    if (this.#stopped) return;
+    for (const forward of forwards) this.#send(forward);
   }
 
   #giveBack(): void {

@@ -376,7 +376,7 @@ const reply = z.strictObject({
   ),
   forwardGraceMs: durationMs(
     5_000,
-    'How long a reply for another node is offered again when its inbox does not exist, before it is undelivered as not_connected.',
+    'How long a reply for another node is offered again when its inbox does not exist, before it is undelivered as not_connected; twelve times as long to an inbox that refuses it, because it is full or has no leader.',
   ),
 });
 

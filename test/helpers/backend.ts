@@ -124,6 +124,15 @@ export class Backend {
     await this.#publisher.waitForConfirms();
   }
 
+  /** Makes a queue that is full, and refuses whatever is published to it; bound to all events where that is asked for. */
+  async declareFull(queue: string, { events = false } = {}): Promise<void> {
+    const limits = { 'x-max-length': 1, 'x-overflow': 'reject-publish' };
+    await this.#consumer.assertQueue(queue, { durable: true, arguments: limits });
+    this.publish(queue, 'fills it', {});
+    await this.flushed();
+    if (events) await this.#consumer.bindQueue(queue, this.names.events, '#');
+  }
+
   /** Waits for the first event of that name that the function accepts. */
   async event(name: string, accepts: (event: Json) => boolean = () => true): Promise<Json> {
     return await eventually(`event ${name}`, () => this.events.find((e) => e.event === name && accepts(e)));

@@ -30,6 +30,44 @@ describe('two gateway instances with the same names', () => {
     expect(backend.undelivered).toEqual([]);
   });
 
+  test('are not disturbed by an inbox that refuses everything, nor by such a queue of events', async () => {
+    const REPLIES = 400;
+    const names = uniqueNames();
+    const env = { OWSLA_REPLY_FORWARD_GRACE_MS: '200ms', OWSLA_READINESS_INTERVAL_MS: '200ms' };
+    await using one = await GatewayProcess.start({ names, env });
+    await using two = await GatewayProcess.start({ names, env });
+    await using backend = await Backend.connect(names);
+    await backend.collect();
+    // Anybody can declare an inbox.
+    const stranger = 'f1f1f1f1f1f1';
+    await backend.declareFull(names.inboxPrefix + stranger);
+    await backend.declareFull(`${names.events}.full`, { events: true });
+    const fleet = [await Device.connect(one.port), await Device.connect(two.port)];
+    const ids = await identify(backend, fleet);
+    const poisoned = ids[0]!.slice(0, -stranger.length) + stranger;
+    const notReady = () => [one, two].flatMap(({ log }) => log.filter(({ msg }) => msg === 'not ready'));
+
+    for (let n = 0; n < 20; n++) backend.reply(poisoned, `poison ${n}`);
+    for (let n = 0; n < REPLIES; n++) {
+      for (const id of ids) backend.reply(id, `reply ${n}`);
+      if (n % 100 === 99) await delay(500);
+    }
+    for (const device of fleet) await device.received(REPLIES);
+    await eventually('the others are undelivered', () => backend.undelivered.length === 20);
+    for (const { properties } of backend.undelivered)
+      expect(properties.headers).toMatchObject({
+        reason: 'not_connected',
+        reason_detail: expect.stringContaining('refuses'),
+      });
+    for (const device of fleet) {
+      const came = device.text.sort();
+      expect(came).toEqual(Array.from({ length: REPLIES }, (_, n) => `reply ${n}`).sort());
+    }
+    expect(notReady()).toEqual([]);
+    const opened = backend.events.filter(({ event }) => event === 'connection.opened');
+    expect(opened.length).toBeLessThanOrEqual(3 * fleet.length);
+  });
+
   test('record the later replies for one that was stopped, and lose none', async () => {
     const names = uniqueNames();
     const env = { OWSLA_AMQP_INBOX_TTL_MS: '1000', OWSLA_REPLY_FORWARD_GRACE_MS: '200' };

@@ -53,3 +53,22 @@ test('while the broker takes none, a bounded number is kept and the rest is coun
   }
   expect(counted.dropped).toBe(10);
 });
+
+test('one that a queue refuses is offered three times in all, and dropped then; others are not sent again', async () => {
+  const { events, counted, link, channel } = await connected();
+  events.publish({ event: 'refused' });
+  events.publish({ event: 'taken' });
+  vi.advanceTimersByTime(100);
+  channel.ack(2);
+  channel.nack(1);
+  for (const dropped of [0, 1]) {
+    expect(counted).toEqual({ published: 1, dropped: 0 });
+    const next = link.nextChannel();
+    vi.advanceTimersByTime(500);
+    const again = await next;
+    vi.advanceTimersByTime(5_000);
+    expect(again.published.map(({ routingKey }) => routingKey)).toEqual(['refused']);
+    again.nack(1);
+    expect(counted.dropped).toBe(dropped);
+  }
+});

@@ -49,6 +49,10 @@ export class FakeChannel extends EventEmitter {
     this.emit('ack', { deliveryTag, multiple });
   }
 
+  nack(deliveryTag: number, multiple = false): void {
+    this.emit('nack', { deliveryTag, multiple });
+  }
+
   get bodies(): string[] {
     return this.published.map(({ body }) => body);
   }

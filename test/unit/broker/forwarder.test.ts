@@ -9,7 +9,7 @@ const MAX_GIVE_BACKS = 3;
 class FakeDelivery {
   readonly message = { content: Buffer.from('reply'), properties: { headers: {} } };
   readonly timesGivenBack: number;
-  fate: 'given back' | 'forwarded' | undefined;
+  fate: 'given back' | 'forwarded' | 'not_connected' | undefined;
 
   constructor(timesGivenBack = 0) {
     this.timesGivenBack = timesGivenBack;
@@ -27,6 +27,10 @@ class FakeDelivery {
     this.fate = 'forwarded';
   }
 
+  settle(outcome: 'not_connected'): void {
+    this.fate = outcome;
+  }
+
   asDelivery(): Delivery {
     return this as unknown as Delivery;
   }
@@ -40,7 +44,7 @@ describe('a reply for another node', () => {
   const forward = (delivery: FakeDelivery) => forwarder.forward(delivery.asDelivery(), '0badc0de');
 
   beforeEach(() => {
-    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
     link = new FakeLink();
     alarmed = false;
     givingBack = vi.fn();
@@ -59,6 +63,46 @@ describe('a reply for another node', () => {
     expect(delivery.fate).toBeUndefined();
     channel.ack(1);
     expect(delivery.fate).toBe('forwarded');
+  });
+
+  test('that its inbox refuses is offered again on another channel, and those beside it are not sent again', async () => {
+    const channel = await link.connect();
+    const [before, refused, behind] = [new FakeDelivery(), new FakeDelivery(), new FakeDelivery()];
+    for (const delivery of [before, refused, behind]) forward(delivery);
+    channel.nack(2);
+    channel.ack(3);
+    expect([before.fate, refused.fate, behind.fate]).toEqual([undefined, undefined, 'forwarded']);
+    // Those on their way are waited for before the channel is replaced.
+    const next = link.nextChannel();
+    vi.advanceTimersByTime(500);
+    channel.ack(1);
+    const second = await next;
+    expect(before.fate).toBe('forwarded');
+    expect(forwarder.isUp).toBe(true);
+    expect(channel.closed).toBe(true);
+    expect(second.bodies).toEqual([]);
+    vi.advanceTimersByTime(500);
+    expect(second.bodies).toEqual(['reply']);
+    second.ack(1);
+    expect(refused.fate).toBe('forwarded');
+  });
+
+  test('that its inbox goes on refusing is undelivered in the end, and the next one for it at once', async () => {
+    let channel = await link.connect();
+    const refused = new FakeDelivery();
+    forward(refused);
+    for (let ms = 0; refused.fate === undefined && ms < 60_000; ms += 500) {
+      const next = link.nextChannel();
+      channel.nack(1);
+      vi.advanceTimersByTime(500);
+      channel = await next;
+      vi.advanceTimersByTime(500);
+    }
+    expect(refused.fate).toBe('not_connected');
+    const another = new FakeDelivery();
+    forward(another);
+    channel.nack(channel.published.length);
+    expect(another.fate).toBe('not_connected');
   });
 
   test.each([
