@@ -97,6 +97,10 @@ function complain(text: string, exitCode: number): number {
   return exitCode;
 }
 
+// Whoever read the warnings may be gone (`owsla start 2>&1 | logger`). Without a listener, the one that a SIGHUP writes
+// about a certificate would end the supervisor, and every connection with it.
+process.stderr.on('error', () => {});
+
 try {
   // Explicit, since a handle that somebody forgot must not keep a finished gateway alive.
   process.exit(await main(process.argv.slice(2), process.env));

@@ -1,7 +1,9 @@
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createAuthority, issueServerCertificate } from '../../../src/dev/certificates.ts';
 
@@ -20,17 +22,19 @@ beforeAll(async () => {
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-function owsla(args: readonly string[], env: Record<string, string> = {}) {
+const program = (args: readonly string[]) => ['--import', 'tsx', 'src/main.ts', ...args];
+
+function environment(env: Record<string, string>): Record<string, string | undefined> {
   const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('OWSLA_'));
-  const { status, stdout, stderr } = spawnSync(
-    process.execPath,
-    ['--import', 'tsx', 'src/main.ts', ...args],
-    {
-      cwd: ROOT,
-      env: { ...Object.fromEntries(inherited), ...env },
-      encoding: 'utf8',
-    },
-  );
+  return { ...Object.fromEntries(inherited), ...env };
+}
+
+function owsla(args: readonly string[], env: Record<string, string> = {}) {
+  const { status, stdout, stderr } = spawnSync(process.execPath, program(args), {
+    cwd: ROOT,
+    env: environment(env),
+    encoding: 'utf8',
+  });
   return { status, stdout, stderr };
 }
 
@@ -107,6 +111,44 @@ describe('owsla', () => {
     expect(owsla(['help', 'start']).stdout).toMatch(/^Usage: owsla start /);
     expect(owsla(['start', '--help']).stdout).toMatch(/^Usage: owsla start /);
   });
+});
+
+it('a certificate that is about to expire ends no gateway whose warnings nobody reads any more', async () => {
+  const notAfter = new Date(Date.now() + 86_400_000);
+  const { cert, key } = await issueServerCertificate(await createAuthority(), { notAfter });
+  const paths = { cert: join(folder, 'expiring.pem'), key: join(folder, 'expiring-key.pem') };
+  writeFileSync(paths.cert, cert);
+  writeFileSync(paths.key, key);
+  const args = ['start', `--tls.cert=${paths.cert}`, `--tls.key=${paths.key}`, '--workers=1'];
+  const env = {
+    // Nobody listens there; what is asked here comes before the broker.
+    OWSLA_AMQP_URL: 'amqp://127.0.0.1:1',
+    OWSLA_LISTEN_PORT: '0',
+    OWSLA_ADMIN_HOST: '127.0.0.1',
+    OWSLA_ADMIN_PORT: '0',
+    OWSLA_SHUTDOWN_NOT_READY_MS: '0',
+  };
+  const child = spawn(process.execPath, program(args), {
+    cwd: ROOT,
+    env: environment(env),
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  try {
+    const exited = once(child, 'exit');
+    expect(String(await once(child.stderr, 'data'))).toContain('expires in 0 days');
+    child.stderr.destroy();
+    const logged: string[] = [];
+    for await (const line of createInterface(child.stdout)) {
+      const { msg } = JSON.parse(line);
+      logged.push(msg);
+      if (msg === 'starting') child.kill('SIGHUP');
+      if (msg === 'rolling restart') child.kill('SIGTERM');
+    }
+    expect(logged).toContain('rolling restart');
+    expect(await exited).toEqual([0, null]);
+  } finally {
+    child.kill('SIGKILL');
+  }
 });
 
 it('the gateway reads its environment in src/main.ts alone', () => {
