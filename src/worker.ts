@@ -1,3 +1,4 @@
+import './supervisor/signals-to-all.ts';
 import cluster from 'node:cluster';
 import type { Logger } from 'pino';
 import { MachineShare, type ToShare } from './acceptor/machine-share.ts';
@@ -124,8 +125,6 @@ process.on('message', (message: ToWorker) => {
   }
 });
 
-// A terminal sends SIGINT to every process of the group; the supervisor decides what becomes of it.
-process.on('SIGINT', () => {});
 process.on('SIGTERM', drainOrExit);
 // The supervisor is gone. Node would exit at once; what was read is handed on first.
 if (cluster.worker !== undefined) cluster.worker.exitedAfterDisconnect = true;

@@ -50,10 +50,10 @@ class Supervisor {
   readonly #own = new Registry();
   readonly #metricsSum = new MetricsSum();
   readonly #restarts: Counter;
-  #phase: 'running' | 'draining' | 'stopped' = 'running';
+  #phase: 'starting' | 'running' | 'draining' | 'stopped' = 'starting';
   #wasReady = false;
   #isRestarting = false;
-  /** SIGHUP came while a rolling restart was under way. */
+  /** SIGHUP came during the start, or while a rolling restart was under way. */
   #restartAgain = false;
   #exitCode = 0;
   /** Workers that were to drain, and were killed or crashed before they had. */
@@ -109,6 +109,12 @@ class Supervisor {
   }
 
   async #runUntilStopped(): Promise<number> {
+    const stopped = new Promise<void>((resolve) => {
+      this.#stopped = resolve;
+    });
+    process.on('SIGTERM', this.#signalled);
+    process.on('SIGINT', this.#signalled);
+    process.on('SIGHUP', this.#hungUp);
     const { host, port } = this.#config.admin;
     try {
       await this.#admin.listen({ host, port });
@@ -116,20 +122,7 @@ class Supervisor {
       this.#log.fatal(`cannot serve the admin port ${host}:${port}: ${messageOf(error)}`);
       return 1;
     }
-    const stopped = new Promise<void>((resolve) => {
-      this.#stopped = resolve;
-    });
-    process.on('SIGTERM', this.#signalled);
-    process.on('SIGINT', this.#signalled);
-    process.on('SIGHUP', this.#hungUp);
-    cluster.schedulingPolicy = cluster.SCHED_NONE;
-    cluster.setupPrimary({ exec: workerProgram(), execArgv: workerFlags(this.#slots.length) });
-    const { listen } = this.#config;
-    this.#log.info(
-      { workers: this.#slots.length, listen: `${listen.host}:${listen.port}`, admin: `${host}:${port}` },
-      'starting',
-    );
-    for (const slot of this.#slots) slot.spawn();
+    if (this.#phase === 'starting') this.#startWorkers();
     await stopped;
     await this.#admin.close();
     const unconfirmedFrames = this.#slots.reduce((sum, slot) => sum + slot.unconfirmedFrames, 0);
@@ -149,8 +142,25 @@ class Supervisor {
     return this.#exitCode;
   }
 
+  #startWorkers(): void {
+    this.#phase = 'running';
+    cluster.schedulingPolicy = cluster.SCHED_NONE;
+    cluster.setupPrimary({ exec: workerProgram(), execArgv: workerFlags(this.#slots.length) });
+    const { listen, admin } = this.#config;
+    this.#log.info(
+      {
+        workers: this.#slots.length,
+        listen: `${listen.host}:${listen.port}`,
+        admin: `${admin.host}:${admin.port}`,
+      },
+      'starting',
+    );
+    for (const slot of this.#slots) slot.spawn();
+    if (this.#restartAgain) void this.#restartWorkers();
+  }
+
   readonly #signalled = (signal: NodeJS.Signals): void => {
-    if (this.#phase === 'running') {
+    if (this.#phase === 'starting' || this.#phase === 'running') {
       void this.#drain(signal);
       return;
     }
@@ -160,8 +170,8 @@ class Supervisor {
   };
 
   readonly #hungUp = (): void => {
-    if (this.#isRestarting) this.#restartAgain = true;
-    else void this.#restartWorkers();
+    if (this.#isRestarting || this.#phase === 'starting') this.#restartAgain = true;
+    else if (this.#phase === 'running') void this.#restartWorkers();
   };
 
   /** Reads configuration and certificates again, and replaces one worker after the other. */
@@ -217,7 +227,8 @@ class Supervisor {
     const { notReadyMs, timeoutMs } = this.#config.shutdown;
     this.#log.info({ cause, connectionsCloseAfterMs: notReadyMs, deadlineMs: timeoutMs }, 'draining');
     this.#statusChanged();
-    if (this.#exitCode === 0) await new Promise((resolve) => setTimeout(resolve, notReadyMs));
+    const someRun = this.#slots.some((slot) => !slot.isEmpty);
+    if (this.#exitCode === 0 && someRun) await new Promise((resolve) => setTimeout(resolve, notReadyMs));
     for (const slot of this.#slots) slot.drain();
     this.#stopIfDone();
   }

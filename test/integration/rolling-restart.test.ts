@@ -69,6 +69,16 @@ test('SIGHUP replaces one worker after the other: nothing is lost, and newcomers
   expect(await gateway.stop()).toBe(0);
 });
 
+test('SIGHUP to all processes of the gateway is a rolling restart, too', async () => {
+  await using gateway = await start();
+  const pids = await workerPids(gateway);
+  for (const pid of [...pids, gateway.pid]) process.kill(pid, 'SIGHUP');
+  await gateway.logged('rolling restart complete', 90_000);
+  expect((await workerPids(gateway)).filter((pid) => pids.includes(pid))).toEqual([]);
+  expect(gateway.log.filter(({ msg }) => msg === 'worker exited')).toEqual([]);
+  expect(await gateway.stop()).toBe(0);
+});
+
 test('a certificate that has expired shuts out those who look at it, and a new one lets them in', async () => {
   const renew = async (notAfter: Date) => {
     const notBefore = new Date(notAfter.getTime() - 86_400_000);

@@ -89,6 +89,39 @@ describe('a port that another process has', () => {
   });
 });
 
+describe('a signal that comes before the admin port is open', () => {
+  const early = (signal: NodeJS.Signals) => {
+    const code = `
+      import cluster from 'node:cluster';
+      import { Server } from 'node:net';
+      const { listen } = Server.prototype;
+      if (cluster.isPrimary) Server.prototype.listen = function (...args) {
+        Server.prototype.listen = listen;
+        process.kill(process.pid, '${signal}');
+        const waiting = setInterval(() => {}, 1_000); // It is no reason for a process to live that it awaits a signal.
+        process.once('${signal}', () => {
+          clearInterval(waiting);
+          listen.apply(this, args);
+        });
+        return this;
+      };`;
+    return { NODE_OPTIONS: `--import="data:text/javascript,${encodeURIComponent(code)}"` };
+  };
+
+  test.each(['SIGTERM', 'SIGINT'] as const)('ends the start in good order: %s', async (signal) => {
+    const env = { ...early(signal), OWSLA_SHUTDOWN_NOT_READY_MS: '10m' };
+    await using gateway = await GatewayProcess.spawn({ env });
+    expect(await within('exit', gateway.exited)).toEqual({ code: 0, signal: null });
+    expect(gateway.log.map(({ msg }) => msg)).toEqual(['draining', 'stopped']);
+  });
+
+  test('is a rolling restart once the workers have been started: SIGHUP', async () => {
+    await using gateway = await GatewayProcess.start({ env: early('SIGHUP') });
+    await gateway.logged('rolling restart complete');
+    expect(await gateway.stop()).toBe(0);
+  });
+});
+
 describe('the admin port', () => {
   test('tells life, readiness and metrics, the latter summed over the workers', async () => {
     await using gateway = await GatewayProcess.start({ workers: 2 });
