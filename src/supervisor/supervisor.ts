@@ -55,6 +55,8 @@ class Supervisor {
   #isRestarting = false;
   /** SIGHUP came during the start, or while a rolling restart was under way. */
   #restartAgain = false;
+  /** SIGTERM and SIGINT that came. The phase says nothing of them: draining may be the end of giving up. */
+  #stopSignals = 0;
   #exitCode = 0;
   /** Workers that were to drain, and were killed or crashed before they had. */
   #silent = 0;
@@ -160,8 +162,9 @@ class Supervisor {
   }
 
   readonly #signalled = (signal: NodeJS.Signals): void => {
-    if (this.#phase === 'starting' || this.#phase === 'running') {
-      void this.#drain(signal);
+    if (++this.#stopSignals === 1) {
+      if (this.#phase === 'starting' || this.#phase === 'running') void this.#drain(signal);
+      else this.#log.info({ signal }, 'draining already; a second signal stops at once');
       return;
     }
     this.#log.warn({ signal }, 'second signal: stopping at once');

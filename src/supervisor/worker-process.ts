@@ -24,6 +24,8 @@ export interface Exit {
 const SNAPSHOT_TIMEOUT_MS = 2_000;
 /** What a drain may take beyond its own deadline. */
 const KILL_AFTER_MS = 3_000;
+/** A timer that is set to more fires at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** One worker process, from its fork to its exit: what it is told, and what it has said. */
 export class WorkerProcess {
@@ -116,10 +118,11 @@ export class WorkerProcess {
     this.#send({ type: 'drain' });
     if (this.#asked) return;
     this.#asked = true;
+    const allowedMs = Math.min(this.#start.config.shutdown.timeoutMs + KILL_AFTER_MS, MAX_TIMER_MS);
     const late = setTimeout(() => {
       this.#events.drainedTooSlowly(this);
       this.kill();
-    }, this.#start.config.shutdown.timeoutMs + KILL_AFTER_MS);
+    }, allowedMs);
     void this.exited.then(() => clearTimeout(late));
   }
 

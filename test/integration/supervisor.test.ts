@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { describe, expect, test } from 'vitest';
 import { findOnPath } from '../../src/dev/find-on-path.ts';
 import { Backend } from '../helpers/backend.ts';
@@ -40,6 +40,31 @@ describe('a worker that is killed', () => {
     const { violations } = await traffic.settle();
     expect(violations).toEqual([]);
   });
+
+  // The latter is the longest that there is.
+  test.each(['30s', '2147483647ms'])(
+    'once too often leaves the others the time to drain, also when SIGTERM comes (%s)',
+    async (timeout) => {
+      await using gateway = await GatewayProcess.start({
+        workers: 2,
+        env: { OWSLA_RESTART_MAX_RESTARTS: '0', OWSLA_SHUTDOWN_TIMEOUT_MS: timeout },
+      });
+      await using backend = await Backend.connect(gateway.names);
+      // It never closes its side, so that its worker has to wait for it.
+      const halfOpen = { allowHalfOpen: true };
+      const socket = connect({ host: '127.0.0.1', port: gateway.port, ...halfOpen });
+      using _stubborn = await Device.connect(gateway.port, { socket, ...halfOpen });
+      const { node_id } = await backend.event('connection.opened', (e) => e.remote_port === socket.localPort);
+      const [other] = [...(await gateway.workers())].filter(([node]) => node !== node_id);
+      process.kill(other![1], 'SIGKILL');
+      await gateway.logged('draining');
+      gateway.signal('SIGTERM');
+      expect(await within('exit', gateway.exited)).toEqual({ code: 1, signal: null });
+      expect(gateway.log.filter(({ msg }) => msg === 'worker exited')).toMatchObject([{ signal: 'SIGKILL' }]);
+      expect(gateway.log.at(-1)!.msg).toBe('stopped');
+      expect(gateway.log.map(({ msg }) => msg)).toContain('draining already; a second signal stops at once');
+    },
+  );
 });
 
 test('a supervisor that is killed leaves no worker behind, and no line that they had read is lost', async () => {
