@@ -8,6 +8,7 @@ import { createLogger, flushLog } from './observability/logger.ts';
 import { Metrics } from './observability/metrics.ts';
 import type { NodeId } from './registry/connection-id.ts';
 import type { FromWorker, StartMessage, ToWorker } from './supervisor/messages.ts';
+import { statusIntervalMs } from './supervisor/status-watch.ts';
 
 /** One worker process: a gateway node, started, asked and drained by the supervisor over IPC. */
 class Worker {
@@ -16,17 +17,18 @@ class Worker {
   readonly #metrics: Metrics;
   readonly #log: Logger;
   readonly #address: string;
+  readonly #statusIntervalMs: number;
   #listening: 'not yet' | 'under way' | 'yes' = 'not yet';
   #brokerWorks = false;
   #reason = 'connecting to the broker';
   #draining = false;
-  #ready = false;
 
   constructor({ index, workers, config, files, ticketSecret }: StartMessage) {
     this.#machine = new MachineShare(config, workers, performance.now(), send);
     this.#metrics = new Metrics(index);
     this.#log = createLogger(config.log.level, { pid: process.pid, worker: index });
     this.#address = `${config.listen.host}:${config.listen.port}`;
+    this.#statusIntervalMs = statusIntervalMs(config.readiness);
     this.#gateway = new Gateway(
       { config, files, ticketSecret, machine: this.#machine },
       this.#metrics,
@@ -45,6 +47,8 @@ class Worker {
     send({ type: 'node', id: this.#gateway.nodeId });
     this.#gateway.connect();
     this.#report();
+    // Also while nothing changes: a worker that hangs is known by its silence.
+    setInterval(() => this.#report(), this.#statusIntervalMs).unref();
   }
 
   adopt(node: NodeId): void {
@@ -91,8 +95,6 @@ class Worker {
 
   #report(): void {
     const ready = this.#brokerWorks && this.#listening === 'yes' && !this.#draining;
-    if (ready !== this.#ready) this.#metrics.readyChanged(ready);
-    this.#ready = ready;
     send({ type: 'status', ready, reason: this.#reason });
   }
 }

@@ -130,10 +130,6 @@ export class Metrics {
   readonly #reconnects = this.#counter('owsla_broker_reconnects_total', 'AMQP connections lost, by link.', [
     'link',
   ]);
-  readonly #ready = this.#gauge(
-    'owsla_worker_ready',
-    'Workers that are ready: they accept connections and their broker round trip works.',
-  );
 
   /** @param worker its index, from 0 */
   constructor(worker: number) {
@@ -214,7 +210,6 @@ export class Metrics {
     this.#eventLoopDelay();
     // A counter that first appears with its first event hides that event from rate() and increase().
     for (const reason of REFUSAL_REASONS) this.#refused.inc({ reason }, 0);
-    this.#ready.set(0);
     for (const link of ['publish', 'consume', 'forward'] as const) {
       this.#linkUp.set({ link }, 0);
       this.#linkBlocked.set({ link }, 0);
@@ -335,10 +330,6 @@ export class Metrics {
 
   linkBlocked(link: LinkName, blocked: boolean): void {
     this.#linkBlocked.set({ link }, blocked ? 1 : 0);
-  }
-
-  readyChanged(ready: boolean): void {
-    this.#ready.set(ready ? 1 : 0);
   }
 
   // ── how they are made ────────────────────────────────────────────────────────────────────────────────────

@@ -30,6 +30,7 @@ export type FromWorker =
   | { type: 'loaded' }
   /** The node that the worker is. */
   | { type: 'node'; id: NodeId }
+  /** When it changes, and at an interval (`statusIntervalMs`). */
   | { type: 'status'; ready: boolean; reason: string }
   | { type: 'snapshot'; id: number; metrics: MetricObject[] }
   /** Starting again would fail in the same way. */

@@ -100,6 +100,15 @@ class Supervisor {
         this.set(slots.filter((slot) => slot.isRunning).length);
       },
     });
+    // Theirs would go on saying 1 for one that hangs.
+    new Gauge({
+      name: 'owsla_worker_ready',
+      help: 'Workers that are ready: they answer, accept connections, and their broker round trip works.',
+      registers: [this.#own],
+      collect() {
+        this.set(slots.filter((slot) => slot.status.ready).length);
+      },
+    });
     this.#admin = createAdminServer({ readiness: () => this.#readiness(), metrics: () => this.#metrics() });
   }
 

@@ -3,6 +3,7 @@ import type { MetricObject } from 'prom-client';
 import type { FromShare, ToShare } from '../acceptor/machine-share.ts';
 import type { NodeId } from '../registry/connection-id.ts';
 import type { FromWorker, StartMessage, ToWorker } from './messages.ts';
+import { LOOK_MS, StatusWatch } from './status-watch.ts';
 
 /** What a worker process tells its slot. */
 export interface WorkerProcessEvents {
@@ -37,6 +38,9 @@ export class WorkerProcess {
   readonly #worker: Worker;
   readonly #start: StartMessage;
   readonly #events: WorkerProcessEvents;
+  readonly #watch: StatusWatch;
+  /** Set once it has told its status for the first time: one that is slow to load does not hang. */
+  #looking: NodeJS.Timeout | undefined;
   readonly #snapshots = new Map<number, () => void>();
   #lastMetrics: MetricObject[] = [];
   /** Gone nodes whose inboxes this one empties, or will once it has started. */
@@ -55,6 +59,7 @@ export class WorkerProcess {
     this.#start = start;
     this.#adopted = [...adopted];
     this.#events = events;
+    this.#watch = new StatusWatch(start.config.readiness);
     this.#worker = cluster.fork();
     this.#worker.on('message', (message: FromWorker) => this.#received(message));
     this.becameReady = new Promise((resolve) => {
@@ -80,12 +85,12 @@ export class WorkerProcess {
   }
 
   get isReady(): boolean {
-    return this.#ready;
+    return this.#ready && !this.#watch.isSilent;
   }
 
   /** Why it is not ready. */
   get reason(): string {
-    return this.#reason;
+    return this.#watch.isSilent ? 'worker does not answer' : this.#reason;
   }
 
   /** It had been told to drain, or was killed by us. */
@@ -143,8 +148,9 @@ export class WorkerProcess {
     this.#send(message);
   }
 
-  /** Its metrics; those that it told last when it does not answer in time. */
+  /** Its metrics; those that it told last when it does not answer, or not in time. */
   snapshot(): Promise<MetricObject[]> {
+    if (this.#watch.isSilent) return Promise.resolve(this.#lastMetrics);
     const id = this.#nextSnapshot++;
     return new Promise((resolve) => {
       const done = () => {
@@ -178,7 +184,7 @@ export class WorkerProcess {
         this.#snapshots.get(message.id)?.();
         break;
       case 'fatal':
-        this.#reason = message.message;
+        this.#setStatus(false, message.message);
         this.#events.fatal(this);
         break;
       case 'drained':
@@ -193,19 +199,24 @@ export class WorkerProcess {
 
   #exited(exit: Exit): void {
     for (const done of this.#snapshots.values()) done();
+    clearInterval(this.#looking);
     this.#ready = false;
     this.#events.exited(this, exit);
   }
 
   #setStatus(ready: boolean, reason: string): void {
-    const changed = ready !== this.#ready;
+    const wasReady = this.isReady;
+    this.#watch.heard();
+    this.#looking ??= setInterval(() => {
+      if (this.#watch.look()) this.#events.statusChanged(this);
+    }, LOOK_MS).unref();
     this.#ready = ready;
     this.#reason = reason;
     if (ready) {
       this.#wasReady = true;
       this.#onReady();
     }
-    if (changed) this.#events.statusChanged(this);
+    if (this.isReady !== wasReady) this.#events.statusChanged(this);
   }
 
   #send(message: ToWorker): void {

@@ -67,6 +67,30 @@ describe('a worker that is killed', () => {
   );
 });
 
+test('a worker that hangs is not ready, which is said with its name, until it goes on', async () => {
+  const env = { OWSLA_READINESS_INTERVAL_MS: '300ms' };
+  await using gateway = await GatewayProcess.start({ workers: 2, env });
+  const { workers } = await gateway.readiness();
+  const [hanging] = workers;
+  process.kill(hanging!.pid, 'SIGSTOP');
+  const silent = { ...hanging, ready: false, reason: 'worker does not answer' };
+  expect((await gateway.logged('not ready')).workers).toEqual([silent]);
+  const readyz = await fetch(`${gateway.adminUrl}/readyz`);
+  expect(readyz.status).toBe(503);
+  expect(await readyz.json()).toEqual({ ready: false, workers: [silent, workers[1]] });
+  expect(await gateway.metric('owsla_worker_ready')).toBe(1);
+
+  const readyAgain = gateway.nextLogged(({ msg }) => msg === 'ready');
+  process.kill(hanging!.pid, 'SIGCONT');
+  await readyAgain;
+  await eventually('the same workers as before are ready', async () => {
+    const now = await gateway.readiness();
+    return now.ready && now.workers.every(({ pid }, index) => pid === workers[index]!.pid);
+  });
+  expect(gateway.log.map(({ msg }) => msg)).not.toContain('worker exited');
+  expect(await gateway.stop()).toBe(0);
+});
+
 test('a supervisor that is killed leaves no worker behind, and no line that they had read is lost', async () => {
   const DEVICES = 20;
   await using gateway = await GatewayProcess.start({ workers: 2 });
