@@ -53,6 +53,8 @@ const REST_IDLE_MS = 2_000;
 const GIVE_WAY_MS = 500;
 /** A consumer to which nothing comes is suspected as late as a broker from which nothing does. */
 const QUIET_HEARTBEATS = 2;
+/** Of the prefetch on the shared queue, for replies to inboxes that refuse them. */
+const REFUSED_SHARE = 0.25;
 /** Of those that the queues allow, what forwards that cannot be made leave to crashes. */
 const SPARE_DELIVERIES = 3;
 
@@ -85,6 +87,7 @@ export class Broker {
     this.#undelivered = new UndeliveredPublisher(forward, topology, this.#memory, backoff(), log);
     const forwarding = {
       graceMs: options.forwardGraceMs,
+      maxRefused: Math.floor(options.consumers * options.prefetch * REFUSED_SHARE),
       maxGiveBacks: Math.max(0, options.topology.deliveryLimit - SPARE_DELIVERIES),
       isAlarmed: () => publish.isBlocked,
       givingBack: () => {

@@ -269,14 +269,19 @@ export class ConfirmedPublisher<T> {
   }
 
   /**
-   * A queue that has refused once may go on to on this channel, whatever becomes of its leader (decision 003). The
-   * others are not to suffer: the channel is replaced once all on it is confirmed, and at most once in a while.
+   * A queue that has refused once may refuse all that comes on this channel, whatever becomes of its leader (decision
+   * 003). The others are not to suffer: the channel is replaced when all on it is confirmed, and once in a while.
    */
   #renewSoon(channel: ConfirmChannel): void {
-    if (channel !== this.#channel) return;
+    if (channel !== this.#channel || this.#isRenewing) return;
     this.#renewTimer ??= setTimeout(() => {
       this.#isRenewing = true;
-      this.#renewTimer = setTimeout(() => void this.#renew(), RENEW_DRAIN_MS);
+      // What is not confirmed by then would be sent twice. A channel on which nothing is confirmed has failed anyway.
+      this.#renewTimer = setTimeout(() => {
+        this.#stopRenewing();
+        this.#pump();
+        this.#renewSoon(channel);
+      }, RENEW_DRAIN_MS);
       if (this.#window.oldestSent === undefined) void this.#renew();
     }, RENEW_AFTER_MS);
   }

@@ -2,7 +2,7 @@ import type { ConsumeMessage } from 'amqplib';
 import type { Reply, ReplyOutcome, UndeliveredReason } from '../reply.ts';
 import type { ConsumerSession } from './consumer-session.ts';
 import { type ParsedReply, parseReplyHeaders } from './envelope.ts';
-import { headerBytes } from './header-bytes.ts';
+import { detachHeaders, headerBytes } from './header-bytes.ts';
 import type { WaitsFor } from './reply-memory.ts';
 
 /** Who records the fate of a reply that did not reach its device. */
@@ -62,8 +62,10 @@ export class Delivery implements Reply {
   }
 
   detach(): void {
-    if (!this.#detached) this.message.content = Buffer.from(this.message.content);
+    if (this.#detached) return;
     this.#detached = true;
+    this.message.content = Buffer.from(this.message.content);
+    detachHeaders(this.message.properties.headers);
   }
 
   settle(outcome: ReplyOutcome, detail?: string): void {

@@ -67,6 +67,7 @@ export class EventPublisher {
   /** Resolves when every event is confirmed; bounded by the caller. */
   idle(): Promise<void> {
     this.#flush();
+    this.#flushRefused();
     return this.#publisher.idle();
   }
 
@@ -84,15 +85,18 @@ export class EventPublisher {
   /** One of the queues that are bound is full, or has no leader; the others have it, and get it again. */
   #nacked(entry: Entry): void {
     entry.refusals++;
-    if (entry.refusals === MAX_REFUSALS) {
+    if (entry.refusals === MAX_REFUSALS || this.#refused.length === MAX_REFUSED) {
       this.#observer.eventDropped();
       return;
     }
     this.#refused.push(entry);
-    this.#refusedTimer ??= setTimeout(() => {
-      this.#refusedTimer = undefined;
-      for (const each of this.#refused.splice(0)) this.#publisher.push(each);
-    }, REFUSED_PAUSE_MS).unref();
+    this.#refusedTimer ??= setTimeout(() => this.#flushRefused(), REFUSED_PAUSE_MS).unref();
+  }
+
+  #flushRefused(): void {
+    clearTimeout(this.#refusedTimer);
+    this.#refusedTimer = undefined;
+    for (const entry of this.#refused.splice(0)) this.#publisher.push(entry);
   }
 }
 
@@ -100,4 +104,6 @@ const MAX_KEPT = 50_000;
 /** Elections of a leader take seconds. */
 const MAX_REFUSALS = 3;
 const REFUSED_PAUSE_MS = 5_000;
+/** How many of them wait for that; they are not to take the place of others. */
+const MAX_REFUSED = 5_000;
 const COLLECT_MS = 100;

@@ -22,6 +22,8 @@ import { FORWARD_ID_HEADER, int64, resendableHeaders, resendableProperties } fro
 export interface ForwarderOptions {
   /** How long a forward without an inbox is offered again; to an inbox that refuses it, twelve times as long. */
   readonly graceMs: number;
+  /** How many may wait for an inbox that refuses them; they take up a part of the prefetch meanwhile. */
+  readonly maxRefused: number;
   /** Below the delivery limit, past which a queue would drop the reply. */
   readonly maxGiveBacks: number;
   /** The broker is known to take nothing. It tells a connection only in answer to what that publishes. */
@@ -51,11 +53,12 @@ const MAX_MISSING = 1_024;
 export class Forwarder {
   readonly #publisher: ConfirmedPublisher<Forward>;
   readonly #graceMs: number;
+  readonly #maxRefused: number;
   readonly #maxGiveBacks: number;
   readonly #isAlarmed: () => boolean;
   readonly #givingBack: () => void;
   readonly #underWay = new Map<number, Forward>();
-  /** Owners without an inbox → monotonic time until which that is believed. */
+  /** Owners without an inbox, or with one that refuses everything → monotonic time until which that is believed. */
   readonly #missing = new Map<string, number>();
   /** What is offered again, by the pause before that. */
   readonly #retries = new Map<number, Forward[]>();
@@ -68,11 +71,12 @@ export class Forwarder {
   constructor(
     link: BrokerLink,
     inboxPrefix: string,
-    { graceMs, maxGiveBacks, isAlarmed, givingBack }: ForwarderOptions,
+    { graceMs, maxRefused, maxGiveBacks, isAlarmed, givingBack }: ForwarderOptions,
     backoff: Backoff,
     log: Logger,
   ) {
     this.#graceMs = graceMs;
+    this.#maxRefused = maxRefused;
     this.#maxGiveBacks = maxGiveBacks;
     this.#isAlarmed = isAlarmed;
     this.#givingBack = givingBack;
@@ -147,6 +151,7 @@ export class Forwarder {
   #confirmed(forward: Forward): void {
     this.#underWay.delete(forward.id);
     if (!forward.returned) {
+      this.#missing.delete(forward.owner);
       forward.delivery.forwarded();
       return;
     }
@@ -157,7 +162,8 @@ export class Forwarder {
   #nacked(forward: Forward): void {
     this.#underWay.delete(forward.id);
     const detail = `the inbox of node ${forward.owner} refuses messages: it is full, or has no leader`;
-    this.#retryOrGiveUp(forward, NACK_RETRY_MS, forward.graceMs * NACK_PATIENCE, detail);
+    const hasRoom = (this.#retries.get(NACK_RETRY_MS)?.length ?? 0) < this.#maxRefused;
+    this.#retryOrGiveUp(forward, NACK_RETRY_MS, hasRoom ? forward.graceMs * NACK_PATIENCE : 0, detail);
   }
 
   #retryOrGiveUp(forward: Forward, pauseMs: number, patienceMs: number, detail: string): void {

@@ -351,7 +351,10 @@ const reply = z.strictObject({
     100_000,
     'Early replies one connection may park; one more goes to undelivered as reorder_overflow.',
   ),
-  maxParkedBytes: sizeBytes(1_048_576, 'Bytes of early replies one connection may park.'),
+  maxParkedBytes: sizeBytes(
+    1_048_576,
+    'Bytes of early replies one connection may park, large headers included.',
+  ),
   maxAhead: count(
     65_536,
     1,
@@ -367,7 +370,7 @@ const reply = z.strictObject({
   maxPendingBytes: sizeBytes(4_194_304, 'The same in bytes.'),
   maxHeldBytes: sizeBytes(
     67_108_864,
-    'Bytes of replies of one worker that devices may hold, parked or waiting for a socket, each counted with 1.5 KiB beyond its body; as much again may wait for the broker. Past that, those that hold most without getting on have to let go as soon as they hold up others.',
+    'Bytes of replies of one worker that devices may hold, parked or waiting for a socket, each counted with 1.5 KiB beyond its body, and with its headers where they are large; as much again may wait for the broker. Past that, those that hold most without getting on have to let go as soon as they hold up others.',
   ),
   writeTimeoutMs: durationMs(
     15_000,

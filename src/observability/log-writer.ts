@@ -19,7 +19,7 @@ const sleeper = new Int32Array(new SharedArrayBuffer(4));
  * Writes lines to a file or a pipe. Each is written at once, by a thread: whoever reads slowly holds up nothing.
  *
  * A write that fails (the disk is full, the reader is gone) is no error to anybody. What it has left is tried again with
- * the next line, and so the log goes on, without a gap, once it can be written again.
+ * the next line, and so the log goes on once it can be written again.
  */
 export class LogWriter {
   readonly #fd: number;
@@ -43,7 +43,7 @@ export class LogWriter {
   write(line: string): void {
     const bytes = Buffer.from(line);
     // One gap, however long: lines in the middle of it would tell less than its length.
-    if (this.#droppedLines > 0 || this.#heldBytes + bytes.length > MAX_HELD_BYTES) {
+    if ((this.#droppedLines > 0 && this.#heldBytes > 0) || this.#heldBytes + bytes.length > MAX_HELD_BYTES) {
       this.#droppedLines++;
     } else {
       this.#lines.push(bytes);

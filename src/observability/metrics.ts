@@ -115,7 +115,7 @@ export class Metrics {
   );
   readonly #eventsDropped = this.#counter(
     'owsla_events_dropped_total',
-    'Lifecycle events dropped because too many waited for the broker.',
+    'Lifecycle events dropped because too many waited for the broker, or because a queue refused them three times.',
   );
   readonly #linkUp = this.#gauge(
     'owsla_broker_connected',

@@ -166,7 +166,7 @@ describe('a signal that comes before the admin port is open', () => {
 
   test('is a rolling restart once the workers have been started: SIGHUP', async () => {
     await using gateway = await GatewayProcess.start({ env: early('SIGHUP') });
-    await gateway.logged('rolling restart complete');
+    await gateway.logged('rolling restart complete', 90_000);
     expect(await gateway.stop()).toBe(0);
   });
 });

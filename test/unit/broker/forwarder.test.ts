@@ -48,7 +48,13 @@ describe('a reply for another node', () => {
     link = new FakeLink();
     alarmed = false;
     givingBack = vi.fn();
-    const options = { graceMs: 1_000, maxGiveBacks: MAX_GIVE_BACKS, isAlarmed: () => alarmed, givingBack };
+    const options = {
+      graceMs: 1_000,
+      maxRefused: 2,
+      maxGiveBacks: MAX_GIVE_BACKS,
+      isAlarmed: () => alarmed,
+      givingBack,
+    };
     forwarder = new Forwarder(link.asLink(), 'inbox.', options, new Backoff(1, 1), silent);
   });
   afterEach(() => {
@@ -103,6 +109,34 @@ describe('a reply for another node', () => {
     forward(another);
     channel.nack(channel.published.length);
     expect(another.fate).toBe('not_connected');
+    // Once it takes one, it has the patience again that it had before.
+    const [taken, refusedAgain] = [new FakeDelivery(), new FakeDelivery()];
+    forward(taken);
+    channel.ack(channel.published.length);
+    forward(refusedAgain);
+    channel.nack(channel.published.length);
+    expect([taken.fate, refusedAgain.fate]).toEqual(['forwarded', undefined]);
+  });
+
+  test('that its inbox refuses has its fate at once where too many wait for that', async () => {
+    const channel = await link.connect();
+    const deliveries = Array.from({ length: 3 }, () => new FakeDelivery());
+    for (const delivery of deliveries) forward(delivery);
+    channel.nack(3, true);
+    expect(deliveries.map(({ fate }) => fate)).toEqual([undefined, undefined, 'not_connected']);
+  });
+
+  test('is not sent again because its confirm is late and another was refused', async () => {
+    const channel = await link.connect();
+    const [slow, refused] = [new FakeDelivery(), new FakeDelivery()];
+    forward(slow);
+    forward(refused);
+    channel.nack(2);
+    vi.advanceTimersByTime(10_000);
+    expect(channel.bodies.length).toBeGreaterThan(2);
+    expect(channel.closed).toBe(false);
+    channel.ack(1);
+    expect(slow.fate).toBe('forwarded');
   });
 
   test.each([

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { headerBytes } from '../../../src/broker/header-bytes.ts';
+import { detachHeaders, headerBytes } from '../../../src/broker/header-bytes.ts';
 import { collectGarbage } from '../../../src/util/collect-garbage.ts';
 
 describe('what headers take in memory', () => {
@@ -9,9 +9,16 @@ describe('what headers take in memory', () => {
     expect(headerBytes({ ...contract, traceparent: 't'.repeat(55) })).toBe(0);
   });
 
-  test('is what keeps them alive, for bytes that are a view', () => {
+  test('is their length for bytes, which keep nothing else once they are detached', () => {
     const chunk = Buffer.from(new ArrayBuffer(65_536));
-    expect(headerBytes({ bytes: chunk.subarray(10, 20) })).toBeGreaterThan(60_000);
+    const headers = { bytes: chunk.subarray(10, 20), list: [{ more: chunk.subarray(0, 5_000) }] };
+    const [before, text] = [headerBytes(headers), JSON.stringify(headers)];
+    expect(before).toBeLessThan(6_000);
+    detachHeaders(headers);
+    expect(headerBytes(headers)).toBe(before);
+    expect(JSON.stringify(headers)).toBe(text);
+    const kept = [headers.bytes, headers.list[0]!.more].map(({ buffer }) => buffer);
+    expect(kept).not.toContain(chunk.buffer);
   });
 
   test.each<[string, (n: number) => unknown]>([
