@@ -210,7 +210,8 @@ export class Gateway {
   }
 
   #everyTick(): void {
-    this.#deadlines.sweep(now());
+    // Once more has been read: a process that was held up must not take what waits for it for silence.
+    setImmediate(() => this.#deadlines.sweep(now()));
     if (this.#churn.isOver(now())) collectGarbage();
     const excessBytes = this.#broker.congestion();
     if (excessBytes > 0) this.#relieve(excessBytes);

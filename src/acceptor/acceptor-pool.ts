@@ -67,7 +67,8 @@ export class AcceptorPool {
       this.#deadlinePassed(handshake),
     );
     this.#timers = [
-      setInterval(() => this.#deadlines.sweep(now()), WHEEL_TICK_MS),
+      // Once more has been read: what waits for a process that was held up is no silence.
+      setInterval(() => setImmediate(() => this.#deadlines.sweep(now())), WHEEL_TICK_MS),
       setInterval(() => this.#tick(), GATE_TICK_MS),
     ];
     this.#flight = new FirstFlight({

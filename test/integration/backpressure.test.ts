@@ -258,7 +258,7 @@ describe('a broker', () => {
     const env = {
       OWSLA_AMQP_WINDOW_MESSAGES: '10',
       OWSLA_AMQP_HEARTBEAT_SECONDS: '60',
-      OWSLA_ENDPOINT_FIRST_FRAME_TIMEOUT_MS: '1500ms',
+      OWSLA_ENDPOINT_FIRST_FRAME_TIMEOUT_MS: '5s',
     };
     await using gateway = await GatewayProcess.start({ amqpUrl: broker.url, env });
     await using backend = await Backend.connect(gateway.names, broker.url);

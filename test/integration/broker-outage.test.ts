@@ -271,6 +271,8 @@ describe('a broker that goes away while devices send', () => {
         expect(end).toMatchObject({ reason: 'peer_closed', frames_received: stream.sent });
         const lines = audit.lines(end.connection_id as string);
         await eventually(`all of ${stream.line(0)}`, () => lines.length === stream.sent);
+        // What is wrong, rather than where.
+        expect(audit.violations).toEqual([]);
         expect(lines.findIndex((line, n) => line !== stream.line(n))).toBe(-1);
       }
       expect(audit.violations).toEqual([]);

@@ -1,7 +1,11 @@
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { expect, it } from 'vitest';
+import { Device } from '../helpers/device.ts';
 import { eventually } from '../helpers/eventually.ts';
+import { Fleet } from '../helpers/fleet.ts';
 import { GatewayProcess } from '../helpers/gateway-process.ts';
+import { LineStream } from '../helpers/line-stream.ts';
 import { Publisher } from '../helpers/publisher.ts';
 import { Traffic } from '../helpers/traffic.ts';
 
@@ -71,3 +75,26 @@ it('a wall clock that jumps ahead and back disturbs nobody; expires_at alone goe
 
 /** pino's number for it. */
 const WARN = 40;
+
+it('a worker that was held up for longer than a timeout closes nobody who has written meanwhile', async () => {
+  const IDLE_MS = 2_000;
+  await using gateway = await GatewayProcess.start({
+    env: {
+      OWSLA_ENDPOINT_IDLE_TIMEOUT_MS: String(IDLE_MS),
+      OWSLA_ENDPOINT_FIRST_FRAME_TIMEOUT_MS: String(IDLE_MS),
+    },
+  });
+  using fleet = await Fleet.connect(gateway.port, 20);
+  const streams = fleet.devices.map((device, n) => new LineStream(device, `device ${n}`, { paceMs: 50 }));
+  const [pid] = [...(await gateway.workers()).values()];
+  await eventually('lines flow', async () => (await gateway.metric('owsla_frames_received_total')) > 100);
+  using newcomer = await Device.connect(gateway.port);
+  process.kill(pid!, 'SIGSTOP');
+  await newcomer.send('hello');
+  await delay(2 * IDLE_MS); // It is the time that is the subject.
+  process.kill(pid!, 'SIGCONT');
+  const sent = streams.reduce((sum, stream) => sum + stream.sent, 1);
+  await eventually('all is read', async () => (await gateway.metric('owsla_frames_received_total')) >= sent);
+  expect(await gateway.metric('owsla_connections_closed_total')).toBe(0);
+  await Promise.all(streams.map((stream) => stream.stop()));
+});
