@@ -89,6 +89,9 @@ export function resendableHeaders(headers: MessagePropertyHeaders | undefined): 
 /** Stands for headers that could not be read, or not be sent again. */
 export const HEADERS_DROPPED = 'headers_dropped';
 
+/** The `type` of a readiness probe. */
+export const PROBE_TYPE = 'owsla.probe';
+
 /** Tells a forward that came back apart from others; says nothing to anyone else. */
 export const FORWARD_ID_HEADER = 'owsla_forward';
 

@@ -6,6 +6,7 @@ import { messageOf } from './broker-error.ts';
 import type { BrokerLink } from './broker-link.ts';
 import { ChannelKeeper } from './channel-keeper.ts';
 import type { ConsumerSession } from './consumer-session.ts';
+import { PROBE_TYPE } from './envelope.ts';
 import type { Topology } from './topology.ts';
 
 /**
@@ -17,7 +18,6 @@ export interface RoundTripOptions {
   readonly timeoutMs: number;
 }
 
-const PROBE_TYPE = 'owsla.probe';
 const EMPTY = Buffer.alloc(0);
 
 export class RoundTrip {

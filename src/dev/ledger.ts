@@ -1,3 +1,5 @@
+import { PROBE_TYPE } from '../broker/envelope.ts';
+
 /**
  * The ledger holds what devices sent against what a backend got, and what the backend replied against what devices
  * got, and states what was lost, duplicated or out of order. Tests and load tests keep it alike.
@@ -275,7 +277,7 @@ export class Ledger {
   /** Enters a message of the queue `undelivered`. */
   undelivered(message: LedgerMessage): void {
     // The last readiness probe of a gateway that was killed.
-    if (message.properties.type === 'owsla.probe') return;
+    if (message.properties.type === PROBE_TYPE) return;
     const [session, n] = parseLine(message.content);
     const reason = String(message.properties.headers?.reason);
     if (!this.#entry(session).undelivered.add(n)) return;
