@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import amqp, { type Channel } from 'amqplib';
 import { inject } from 'vitest';
 import { eventually } from './eventually.ts';
@@ -42,6 +43,14 @@ export async function declareExchange(exchange: string, type: string): Promise<v
 
 export async function deleteExchange(exchange: string): Promise<void> {
   await onChannel((channel) => channel.deleteExchange(exchange));
+}
+
+/**
+ * A broker that is killed may lose the queues that it was told of within the last two seconds (decision 013): waits until
+ * that is over for those that were declared before.
+ */
+export async function queuesLast(): Promise<void> {
+  await delay(3_000);
 }
 
 /** Messages that are ready in a queue, or `undefined` when there is no such queue. */

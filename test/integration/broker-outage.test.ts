@@ -18,6 +18,7 @@ import { Fleet } from '../helpers/fleet.ts';
 import { GatewayProcess } from '../helpers/gateway-process.ts';
 import { LineAudit } from '../helpers/line-audit.ts';
 import { LineStream } from '../helpers/line-stream.ts';
+import { queuesLast } from '../helpers/queues.ts';
 import { RawClient } from '../helpers/raw-client.ts';
 
 const USER = 'gateway-user';
@@ -223,11 +224,15 @@ describe('a broker that goes away while devices send', () => {
   const DEVICES = 20;
 
   const start = () => broker.start();
+  const kill = async () => {
+    await queuesLast();
+    await broker.kill();
+  };
   const signal = (name: NodeJS.Signals) => async () => void process.kill(broker.pid, name);
 
   test.each([
     ['is stopped and started', 'quorum', () => broker.stop(), start],
-    ['is killed and started', 'classic', () => broker.kill(), start],
+    ['is killed and started', 'classic', kill, start],
     ['is frozen and thawed', 'classic', signal('SIGSTOP'), signal('SIGCONT')],
   ])(
     'and %s: devices stay, and no line is lost or out of order (%s queues)',

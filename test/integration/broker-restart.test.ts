@@ -4,7 +4,7 @@ import { PrivateBroker } from '../../src/dev/private-broker.ts';
 import { AmqpTap } from '../helpers/amqp-tap.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { GatewayProcess } from '../helpers/gateway-process.ts';
-import { queueDepth } from '../helpers/queues.ts';
+import { queueDepth, queuesLast } from '../helpers/queues.ts';
 import { Traffic } from '../helpers/traffic.ts';
 
 let broker: PrivateBroker;
@@ -17,7 +17,13 @@ afterAll(async () => {
   await broker?.[Symbol.asyncDispose]();
 });
 
-const goAway = { stopped: () => broker.stop(), killed: () => broker.kill() };
+const goAway = {
+  stopped: () => broker.stop(),
+  killed: async () => {
+    await queuesLast();
+    await broker.kill();
+  },
+};
 
 // Of the replies on the shared queue, half are forwarded.
 test.each([
