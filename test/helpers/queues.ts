@@ -46,10 +46,10 @@ export async function deleteExchange(exchange: string): Promise<void> {
 }
 
 /**
- * A broker that is killed may lose the queues that it was told of within the last two seconds (decision 013): waits until
- * that is over for those that were declared before.
+ * A broker that is killed may forget what has changed in its queues, users and permissions within the last two seconds
+ * (decision 013): waits until all of it until now is written.
  */
-export async function queuesLast(): Promise<void> {
+export async function metadataWritten(): Promise<void> {
   await delay(3_000);
 }
 

@@ -4,7 +4,7 @@ import { PrivateBroker } from '../../src/dev/private-broker.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { GatewayProcess } from '../helpers/gateway-process.ts';
 import { processorTimeMs, residentBytes } from '../helpers/processes.ts';
-import { queuesLast } from '../helpers/queues.ts';
+import { metadataWritten } from '../helpers/queues.ts';
 import { Traffic } from '../helpers/traffic.ts';
 
 const LINE_BYTES = 4_000;
@@ -38,7 +38,7 @@ test(
     const workers = (await gateway.readiness()).workers.map(({ pid }) => pid);
     const residentBefore = workers.map(residentBytes);
 
-    await queuesLast();
+    await metadataWritten();
     await broker.kill();
     const sentBefore = traffic.sent;
     traffic.pace(50);

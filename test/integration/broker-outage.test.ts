@@ -18,7 +18,7 @@ import { Fleet } from '../helpers/fleet.ts';
 import { GatewayProcess } from '../helpers/gateway-process.ts';
 import { LineAudit } from '../helpers/line-audit.ts';
 import { LineStream } from '../helpers/line-stream.ts';
-import { queuesLast } from '../helpers/queues.ts';
+import { metadataWritten } from '../helpers/queues.ts';
 import { RawClient } from '../helpers/raw-client.ts';
 
 const USER = 'gateway-user';
@@ -53,6 +53,11 @@ afterAll(async () => {
   await broker?.[Symbol.asyncDispose]();
 });
 
+async function kill(): Promise<void> {
+  await metadataWritten();
+  await broker.kill();
+}
+
 const url = (password = PASSWORD, port = broker.amqpPort) =>
   `amqp://${USER}:${encodeURIComponent(password)}@127.0.0.1:${port}`;
 
@@ -63,7 +68,7 @@ function expectNoSecret(gateway: GatewayProcess): void {
 
 describe('a broker that is not there', () => {
   test('at the start: the gateway does not listen, says why, and is ready once the broker comes', async () => {
-    await broker.kill();
+    await kill();
     await using gateway = await GatewayProcess.spawn({ amqpUrl: url(), env: FAST_RETRY });
     const failed = await gateway.logged('broker connection failed, trying again');
     expect(failed).toMatchObject({ attempt: 1, reason: expect.stringContaining('ECONNREFUSED') });
@@ -224,10 +229,6 @@ describe('a broker that goes away while devices send', () => {
   const DEVICES = 20;
 
   const start = () => broker.start();
-  const kill = async () => {
-    await queuesLast();
-    await broker.kill();
-  };
   const signal = (name: NodeJS.Signals) => async () => void process.kill(broker.pid, name);
 
   test.each([

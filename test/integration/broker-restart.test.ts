@@ -4,7 +4,7 @@ import { PrivateBroker } from '../../src/dev/private-broker.ts';
 import { AmqpTap } from '../helpers/amqp-tap.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { GatewayProcess } from '../helpers/gateway-process.ts';
-import { queueDepth, queuesLast } from '../helpers/queues.ts';
+import { metadataWritten, queueDepth } from '../helpers/queues.ts';
 import { Traffic } from '../helpers/traffic.ts';
 
 let broker: PrivateBroker;
@@ -20,7 +20,7 @@ afterAll(async () => {
 const goAway = {
   stopped: () => broker.stop(),
   killed: async () => {
-    await queuesLast();
+    await metadataWritten();
     await broker.kill();
   },
 };

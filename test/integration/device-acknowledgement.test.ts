@@ -8,7 +8,7 @@ import { eventually, within } from '../helpers/eventually.ts';
 import { Fleet } from '../helpers/fleet.ts';
 import { GatewayProcess } from '../helpers/gateway-process.ts';
 import { LineStream } from '../helpers/line-stream.ts';
-import { queuesLast } from '../helpers/queues.ts';
+import { metadataWritten } from '../helpers/queues.ts';
 
 const LINE_EVERY_MS = 250;
 const acknowledging = { OWSLA_ACK_ENABLED: 'true', OWSLA_ACK_TEMPLATE: 'ok {seq}' };
@@ -125,7 +125,7 @@ it('devices that keep their lines until they are acknowledged lose none, whateve
   };
   try {
     await goesOn();
-    await queuesLast();
+    await metadataWritten();
     await broker.kill();
     const read = await gateway.metric('owsla_frames_received_total');
     await eventually(

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { PrivateBroker } from '../../src/dev/private-broker.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { GatewayProcess } from '../helpers/gateway-process.ts';
-import { queueDepth, queuesLast } from '../helpers/queues.ts';
+import { metadataWritten, queueDepth } from '../helpers/queues.ts';
 import { Traffic } from '../helpers/traffic.ts';
 
 const DEVICES = 200;
@@ -43,7 +43,7 @@ test.each([8_192, 100])(
     });
     await eventually('all is taken', () => traffic.ledger.taken === traffic.sent);
     await traffic.backend.pause();
-    await queuesLast();
+    await metadataWritten();
     await broker.kill();
     for (const device of traffic.devices) device.send(LINES);
     const inWindows = Math.min(DEVICES * LINES, WORKERS * window);
