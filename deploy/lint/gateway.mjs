@@ -34,13 +34,23 @@ export function loadGatewayConfig(problem, env, configFile) {
 /** What the gateway may take beyond the two time-outs before it kills a worker that hangs. */
 const MARGIN_MS = 5_000;
 
-/** Whoever stops the gateway has to give it the time that it was configured to take. */
+/**
+ * Whoever stops the gateway has to give it the time that it was configured to take; and in that time a full worker has to
+ * be able to close all its connections, or the rest are cut off at once.
+ */
 export function expectGrace(problem, config, graceMs, name) {
-  const { notReadyMs, timeoutMs } = config.shutdown;
+  const { notReadyMs, timeoutMs, closeRate } = config.shutdown;
   const neededMs = notReadyMs + timeoutMs + MARGIN_MS;
   if (graceMs < neededMs) {
     problem(
       `${name} is ${graceMs} ms; shutdown.notReadyMs + shutdown.timeoutMs and some seconds are ${neededMs} ms`,
+    );
+  }
+  const { maxConnections } = config.listen;
+  const closable = (closeRate * (timeoutMs - MARGIN_MS)) / 1_000;
+  if (maxConnections > closable) {
+    problem(
+      `shutdown.timeoutMs is enough to close ${closable} connections, listen.maxConnections is ${maxConnections}`,
     );
   }
 }
