@@ -13,7 +13,8 @@ test('the broker node that leads from_device is killed: nothing is lost, and it 
   const { brokers, urls } = cluster;
   await using gateway = await startGateway(urls);
   const { fromDevice } = gateway.names;
-  await using traffic = await Traffic.start(gateway, { amqpUrls: urls });
+  // Half of the replies are forwarded from worker to worker.
+  await using traffic = await Traffic.start(gateway, { amqpUrls: urls, replies: 'shared' });
   await traffic.flows();
   const leader = await cluster.leaderOf(fromDevice, brokers[0]!);
   const others = brokers.filter((broker) => broker !== leader);

@@ -58,6 +58,7 @@ test.each([
   ['killed', 'quorum', 1],
   ['killed', 'quorum', 3],
   ['stopped', 'classic', 1],
+  ['killed', 'classic', 1],
 ] as const)(
   'what a broker had stored and not confirmed when it was %s comes again, and says so (%s queues, %i shards)',
   async (how, queueType, shards) => {

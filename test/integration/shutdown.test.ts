@@ -184,6 +184,23 @@ describe('a shutdown', () => {
     },
   );
 
+  test('kills a worker that hangs, and says that nobody knows what it left', async () => {
+    await using gateway = await GatewayProcess.start({
+      workers: 2,
+      env: { OWSLA_SHUTDOWN_TIMEOUT_MS: '1s' },
+    });
+    const [hanging] = [...(await gateway.workers()).values()];
+    process.kill(hanging!, 'SIGSTOP');
+    gateway.signal('SIGTERM');
+    await gateway.logged('worker did not drain in time: killed');
+    expect(await within('exit', gateway.exited)).toEqual({ code: 1, signal: null });
+    expect(gateway.log.at(-1)).toMatchObject({
+      workers: 1,
+      msg: expect.stringContaining('did not say how many frames they left unconfirmed'),
+    });
+    expect(await processesLeft([gateway.names.fromDevice])).toEqual([]);
+  });
+
   test.each(['SIGTERM', 'SIGINT'] as const)('is forced by a second signal: %s', async (second) => {
     const env = { OWSLA_SHUTDOWN_NOT_READY_MS: '10m' };
     await using gateway = await GatewayProcess.start({ workers: 2, env });
