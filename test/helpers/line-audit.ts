@@ -6,18 +6,27 @@ interface LineHeaders {
   republished?: boolean;
 }
 
+/** A line that came before some that it follows. */
+interface Gap {
+  readonly before: number;
+  readonly missing: Set<number>;
+}
+
+const MISSING = '(missing)';
+
 /**
  * Holds device lines, in the order in which a backend took them, against the wire contract: each connection's
  * numbers from 0 without a hole and in order, and no line twice unless one of the two is marked. The marked one may
- * come first: what a lost connection had carried can reach the queue after what was sent again on the next.
+ * come first: what a lost connection had carried can reach the queue after what was sent again on the next. And a line
+ * may come too early, if it comes again behind those that it follows, marked: a queue was declared anew between them.
  */
 export class LineAudit {
-  /** What is wrong, one text each; expect it to equal []. */
-  readonly violations: string[] = [];
   /** Lines that came again. */
   copies = 0;
+  readonly #violations: string[] = [];
   readonly #connections = new Map<string, string[]>();
   readonly #marked = new Set<string>();
+  readonly #gaps = new Map<string, Gap>();
 
   static of(messages: Iterable<Message>): LineAudit {
     const audit = new LineAudit();
@@ -25,21 +34,41 @@ export class LineAudit {
     return audit;
   }
 
+  /** What is wrong, one text each; expect it to equal []. */
+  get violations(): string[] {
+    const early = [...this.#gaps].map(
+      ([id, { before, missing }]) => `${id}: ${before} came before ${[...missing].join(', ') || 'others'}`,
+    );
+    return [...this.#violations, ...early];
+  }
+
   add({ content, properties: { headers } }: Message): void {
     const { connection_id: id, from_device_seq: seq, republished } = headers as LineHeaders;
     const lines = this.lines(id);
     const line = String(content);
     if (republished) this.#marked.add(`${id} ${seq}`);
-    if (seq < lines.length) {
-      this.copies++;
-      if (!this.#marked.has(`${id} ${seq}`)) this.violations.push(`${id}: ${seq} came twice, unmarked`);
-      if (lines[seq] !== line) this.violations.push(`${id}: ${seq} came twice, and differs`);
+    const gap = this.#gaps.get(id);
+    if (gap?.missing.delete(seq)) {
+      lines[seq] = line;
       return;
     }
-    if (seq > lines.length) this.violations.push(`${id}: ${seq} came before ${lines.length}`);
-    // One report for each hole: go on behind it.
-    while (lines.length < seq) lines.push('(missing)');
+    if (seq < lines.length) {
+      this.copies++;
+      if (!this.#marked.has(`${id} ${seq}`)) this.#violations.push(`${id}: ${seq} came twice, unmarked`);
+      if (lines[seq] !== line) this.#violations.push(`${id}: ${seq} came twice, and differs`);
+      if (republished && gap?.before === seq && gap.missing.size === 0) this.#gaps.delete(id);
+      return;
+    }
+    if (seq > lines.length) this.#open(id, lines, seq);
     lines.push(line);
+  }
+
+  /** One report for each hole: goes on behind it. */
+  #open(id: string, lines: string[], before: number): void {
+    const missing = new Set<number>();
+    for (let n = lines.length; n < before; n++) missing.add(lines.push(MISSING) - 1);
+    if (this.#gaps.has(id)) this.#violations.push(`${id}: ${before} came too early too`);
+    else this.#gaps.set(id, { before, missing });
   }
 
   /** The lines of a connection, each once, by number. */
