@@ -30,7 +30,7 @@ class LoadProcess implements CrowdListener {
   #connects:
     | { schedule: Schedule | undefined; left: number; unsettled: number; settled: () => void }
     | undefined;
-  #sends: { schedule: Schedule; lineBytes: number; device: number } | undefined;
+  #sends: { schedule: Schedule; lineBytes: number; device: number; plannedBefore: number } | undefined;
   #flood: { lineBytes: number; upTo: number; device: number } | undefined;
   /** Of schedules that are over. */
   #plannedBefore = 0;
@@ -117,10 +117,10 @@ class LoadProcess implements CrowdListener {
       const plannedMs = sends.schedule.take(nowMs);
       if (plannedMs === undefined) break;
       this.#record('lag.send', performance.now() - plannedMs, plannedMs);
-      counters.linesPlanned++;
       this.#crowd.send(devices[sends.device]!, plannedMs, sends.lineBytes);
       sends.device = (sends.device + 1) % devices.length;
     }
+    counters.linesPlanned = sends.plannedBefore + sends.schedule.plannedBy(nowMs);
     return sends.schedule.nextMs <= nowMs;
   }
 
@@ -135,7 +135,6 @@ class LoadProcess implements CrowdListener {
       for (let i = 0; i < FLOOD_LINES_A_TURN; i++) {
         if (counters.linesSent >= flood.upTo) return;
         if (device.state !== 'open' || device.socket!.writableLength > FLOOD_BUFFER_BYTES) break;
-        counters.linesPlanned++;
         this.#crowd.send(device, performance.now(), flood.lineBytes);
       }
     }
@@ -191,7 +190,7 @@ class LoadProcess implements CrowdListener {
     const startMs = startEpochMs - performance.timeOrigin;
     const limit = Number.POSITIVE_INFINITY;
     const schedule = Schedule.share(startMs, ratePerS, limit, this.#index, this.#processes);
-    this.#sends = { schedule, lineBytes, device: 0 };
+    this.#sends = { schedule, lineBytes, device: 0, plannedBefore: this.#crowd.counters.linesPlanned };
   }
 
   #beginFlood({ lineBytes, upTo }: Extract<Request, { type: 'flood' }>): void {

@@ -95,6 +95,7 @@ export interface Counters {
   failed: Record<string, number>;
   /** Established connections that ended otherwise than by us, by cause. */
   lost: Record<string, number>;
+  /** Lines that a schedule has planned so far, also those that it has not got to. */
   linesPlanned: number;
   linesSent: number;
   /** Lines that were due while their device was not connected. */

@@ -13,7 +13,7 @@ import { harnessProblems } from '../harness-verdict.ts';
 import { Site } from '../site.ts';
 import type { GatewayTarget } from '../target/gateway.ts';
 import { until } from '../until.ts';
-import { LineTraffic } from './line-traffic.ts';
+import { LineTraffic, sendsOf } from './line-traffic.ts';
 import { scenario } from './scenario.ts';
 
 const FAULTS = ['broker-restart', 'broker-kill', 'worker-kill', 'rolling-restart'] as const;
@@ -93,8 +93,7 @@ gateway had not read when their connection ended is counted as unread; everythin
     const lagP99Ms = all.percentileMs('lag.send', 99);
     measured.metric('harness.cpu.busiest', '%', 100 * busiestCpuShare, 'harness');
     measured.metric('harness.lag.p99', 'ms', lagP99Ms, 'harness');
-    const { linesPlanned, linesMissed, linesSent } = fleet.counters;
-    const sends = { lagP99Ms, planned: linesPlanned, done: linesSent + linesMissed };
+    const sends = sendsOf(fleet.counters, lagP99Ms);
     for (const problem of harnessProblems({ busiestCpuShare, schedules: { sends } }, options.maxLag * 1_000))
       measured.problem(problem);
     measured.note(`the backend lost its own connection to the broker ${backend.counters.reconnects} times`);

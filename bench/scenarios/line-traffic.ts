@@ -6,7 +6,8 @@ import type { BackendOptions, LineOptions } from '../cli/common-options.ts';
 import type { Fleet } from '../fleet/fleet.ts';
 import { FleetWatch } from '../fleet/fleet-watch.ts';
 import { LatencyBook } from '../fleet/latency-book.ts';
-import { total } from '../fleet/messages.ts';
+import { type Counters, total } from '../fleet/messages.ts';
+import type { ScheduleFigures } from '../harness-verdict.ts';
 import type { Run } from '../run.ts';
 import type { Site } from '../site.ts';
 import { type BrokerCounts, brokerCounts, messagesLeft } from '../target/broker-counts.ts';
@@ -21,6 +22,14 @@ const CONCURRENCY = 32;
 
 export interface TrafficOptions extends LineOptions {
   readonly devices: number;
+}
+
+/** How sending kept its plan. A missed line had its turn: its device was away. */
+export function sendsOf(
+  { linesPlanned, linesSent, linesMissed }: Counters,
+  lagP99Ms: number,
+): ScheduleFigures {
+  return { lagP99Ms, planned: linesPlanned, done: linesSent + linesMissed };
 }
 
 /** Devices that speak to a backend through the target, with a ledger of every line and reply. */

@@ -11,7 +11,7 @@ import { LatencyBook } from '../fleet/latency-book.ts';
 import { harnessProblems } from '../harness-verdict.ts';
 import { Site } from '../site.ts';
 import { until } from '../until.ts';
-import { LineTraffic } from './line-traffic.ts';
+import { LineTraffic, sendsOf } from './line-traffic.ts';
 import { scenario } from './scenario.ts';
 
 const options = {
@@ -91,8 +91,7 @@ missed, not as slow.`,
     measured.metric('harness.cpu.busiest', '%', 100 * busiestCpuShare, 'harness');
     const lagP99Ms = all.percentileMs('lag.send', 99);
     measured.metric('harness.lag.p99', 'ms', lagP99Ms, 'harness');
-    const { linesPlanned, linesMissed, linesSent } = fleet.counters;
-    const sends = { lagP99Ms, planned: linesPlanned, done: linesSent + linesMissed };
+    const sends = sendsOf(fleet.counters, lagP99Ms);
     for (const problem of harnessProblems({ busiestCpuShare, schedules: { sends } }, options.maxLag * 1_000))
       measured.problem(problem);
     await traffic.account(true);
