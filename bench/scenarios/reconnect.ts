@@ -37,7 +37,7 @@ export const reconnect = scenario({
   summary: 'the gateway is restarted with devices connected',
   description: `Restarts the gateway under echo traffic and waits until every device is connected again. Outage is the time of
 one device from its loss to its next connection. Lines that were due while their device was away are counted as
-missed, not as slow.`,
+missed, not as slow. A gateway that is asked to stop has to end with code 0.`,
   options,
   async run(run, options) {
     const site = await Site.prepare(run, options);
@@ -53,7 +53,8 @@ missed, not as slow.`,
     await fleet.phase('outage');
     const beganS = run.second;
     const harness = new HarnessMeter(traffic.harnessMeters());
-    await (options.how === 'stop' ? gateway.stop() : gateway.kill());
+    const stopProblem = options.how === 'stop' ? await gateway.stop() : undefined;
+    if (options.how === 'kill') await gateway.kill();
     const downS = run.second;
     run.say('starting it again');
     await gateway.start();
@@ -80,6 +81,7 @@ missed, not as slow.`,
       .filter(({ second }) => second > beganS)
       .map(({ connectsPerS }) => connectsPerS);
     measured.metric('reconnect.peakRate', '1/s', Math.max(0, ...rates), name);
+    if (stopProblem !== undefined) measured.problem(stopProblem);
     if (!allBack) {
       const { open } = fleet.counters;
       measured.problem(`${options.devices - open} devices were not back after ${options.timeout} s`);

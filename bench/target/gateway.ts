@@ -1,7 +1,7 @@
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { GuardedChild } from '../../src/dev/child.ts';
+import { type ChildEnd, GuardedChild } from '../../src/dev/child.ts';
 import { freePort } from '../../src/dev/free-port.ts';
 import { becomesReady } from '../../src/dev/readiness.ts';
 import { childrenOf, processTree } from '../accounting/process-usage.ts';
@@ -30,6 +30,7 @@ const READY_TIMEOUT_MS = 60_000;
 const READY_QUESTION_MS = 200;
 const STOP_GRACE_MS = 45_000;
 const LOG_CHARACTERS = 2_000;
+const STOP_LOG_LINES = 3;
 
 /** Our gateway: the production build, as an operator starts it. */
 export class GatewayTarget implements Target {
@@ -89,9 +90,10 @@ export class GatewayTarget implements Target {
     return await becomesReady(`${this.adminUrl}/readyz`, AbortSignal.timeout(READY_QUESTION_MS));
   }
 
-  /** In good order, as an operator would. */
-  async stop(): Promise<void> {
-    await this.#child?.stop(STOP_GRACE_MS);
+  /** In good order, as an operator would. @returns what was not in order about its end */
+  async stop(): Promise<string | undefined> {
+    const end = await this.#child!.stop(STOP_GRACE_MS);
+    return stopProblem(end, readFileSync(this.#logFile, 'utf8'));
   }
 
   /** To the supervisor. */
@@ -140,6 +142,13 @@ export class GatewayTarget implements Target {
       ...settings,
     };
   }
+}
+
+/** What was wrong with the end of a gateway that was asked to stop; nothing when it ended with code 0. Pure. */
+export function stopProblem({ code, signal }: ChildEnd, log: string): string | undefined {
+  if (code === 0) return undefined;
+  const lastLines = log.trimEnd().split('\n').slice(-STOP_LOG_LINES).join(' | ');
+  return `the gateway was asked to stop and ended with ${signal ?? `code ${code}`}; expected was code 0; the end of its log: ${lastLines || 'nothing'}`;
 }
 
 /** One a core, and more where one would run out of descriptors. */
