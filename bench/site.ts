@@ -8,7 +8,7 @@ import { LoadBackend } from './backend/backend.ts';
 import type { BackendSettings } from './backend/messages.ts';
 import {
   type BackendOptions,
-  type FleetOptions,
+  type DeviceOptions,
   gatewaySettings,
   hostAndPort,
   processIds,
@@ -26,7 +26,7 @@ import { GatewayTarget } from './target/gateway.ts';
 import { GivenTarget } from './target/given-target.ts';
 import type { Target } from './target/target.ts';
 
-export interface SiteOptions extends TargetOptions, FleetOptions, Partial<RetryOptions> {}
+export interface SiteOptions extends TargetOptions, DeviceOptions, Partial<RetryOptions> {}
 
 const NO_RETRY: RetryPolicy = { kind: 'none', minMs: 0, maxMs: 0, limit: 0 };
 /** Plain AMQP defaults of the gateway, unless --gateway names others. */

@@ -44,7 +44,8 @@ export const targetOptions = {
   },
 } as const;
 
-export const fleetOptions = {
+/** Of all scenarios with devices. */
+export const deviceOptions = {
   source: {
     kind: 'list',
     shape: 'ADDRESS',
@@ -67,6 +68,11 @@ export const fleetOptions = {
     default: 0,
     help: 'Processes that the devices are spread over; 0: as needed.',
   },
+} as const;
+
+/** Of those that are judged by how the harness kept its plan. */
+export const fleetOptions = {
+  ...deviceOptions,
   maxLag: {
     kind: 'duration',
     default: 0.1,
@@ -152,7 +158,7 @@ export const outputOptions = {
 } as const;
 
 export type TargetOptions = Values<typeof targetOptions>;
-export type FleetOptions = Values<typeof fleetOptions>;
+export type DeviceOptions = Values<typeof deviceOptions>;
 export type RetryOptions = Values<typeof retryOptions>;
 export type LineOptions = Values<typeof lineOptions>;
 export type BackendOptions = Values<typeof backendOptions>;

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { HarnessMeter } from '../accounting/harness-meter.ts';
 import { type Usage, usageOf } from '../accounting/process-usage.ts';
-import { fleetOptions, targetOptions } from '../cli/common-options.ts';
+import { deviceOptions, targetOptions } from '../cli/common-options.ts';
 import type { Values } from '../cli/option-table.ts';
 import { FleetWatch } from '../fleet/fleet-watch.ts';
 import { total } from '../fleet/messages.ts';
@@ -30,7 +30,7 @@ const options = {
   },
   ...contenderOptions,
   ...targetOptions,
-  ...fleetOptions,
+  ...deviceOptions,
 } as const;
 
 type Options = Values<typeof options>;
