@@ -1,4 +1,5 @@
 import type { ChildProcess } from 'node:child_process';
+import { Meter } from '../accounting/meter.ts';
 import { forkOwn, stopOwn } from '../child-process.ts';
 import { descriptorLimit, processesWithin } from '../peers/descriptors.ts';
 
@@ -47,6 +48,11 @@ export class SlowSockets implements AsyncDisposable {
 
   get pids(): number[] {
     return this.#children.map(({ pid }) => pid!);
+  }
+
+  /** One meter for each process. */
+  meters(): Meter[] {
+    return this.pids.map((pid) => new Meter('harness', () => [pid]));
   }
 
   get counts(): SlowCounts {

@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { HarnessMeter } from '../accounting/harness-meter.ts';
 import {
   backendOptions,
   establishedOptions,
@@ -7,12 +8,16 @@ import {
   targetOptions,
 } from '../cli/common-options.ts';
 import { LatencyBook } from '../fleet/latency-book.ts';
-import { total } from '../fleet/messages.ts';
+import { differenceOf, total } from '../fleet/messages.ts';
+import { harnessProblems } from '../harness-verdict.ts';
 import { Site } from '../site.ts';
 import { until } from '../until.ts';
 import { said } from './connect.ts';
-import { LineTraffic } from './line-traffic.ts';
+import { LineTraffic, sendsOf } from './line-traffic.ts';
 import { scenario } from './scenario.ts';
+
+/** Of the slow clients, how many have to be open at once: fewer would be another run than was asked for. */
+const SLOW_REACHED = 0.99;
 
 const options = {
   ...establishedOptions,
@@ -22,7 +27,7 @@ const options = {
     default: 4_000,
     min: 1,
     unit: 'connects/s',
-    help: 'How fast they connect.',
+    help: 'How fast they connect; the gateway cuts each off after ten seconds (tls.handshakeTimeoutMs).',
   },
   newcomerRate: {
     kind: 'number',
@@ -43,8 +48,8 @@ export const slowloris = scenario({
   name: 'slowloris',
   summary: 'thousands of clients that begin a handshake a byte at a time',
   description: `An established population with steady echo traffic; then clients that send one byte of a ClientHello a second, and
-honest devices that connect among them; then the slow ones go. What counts: no honest device fails, no line is
-lost, and the target's descriptors return to what they were.`,
+honest devices that connect among them; then the slow ones go. What counts: nearly all slow ones were open at once,
+no honest device fails, no line is lost, and the target's descriptors return to what they were.`,
   options,
   async run(run, options) {
     const { measured } = run;
@@ -67,6 +72,8 @@ lost, and the target's descriptors return to what they were.`,
       count: options.sockets,
       ratePerS: options.socketRate,
     });
+    const harness = new HarnessMeter([...traffic.harnessMeters(), ...fleet.meters(), ...slow.meters()]);
+    const countersBefore = traffic.fleet.counters;
     const fromS = run.second;
     let mostOpen = 0;
     let mostDescriptors = before;
@@ -81,11 +88,13 @@ lost, and the target's descriptors return to what they were.`,
     clearInterval(watch);
     run.progress.status('slow', undefined);
     measured.spans.push({ name: 'flood', fromS, toS: run.second });
+    const { busiestCpuShare } = harness.end();
     await run.end(slow);
     await traffic.fleet.phase('after');
+    const during = differenceOf(traffic.fleet.counters, countersBefore);
     await fleet.quiet();
-    const { established, failed, lost } = fleet.counters;
-    const handshakes = LatencyBook.sum((await fleet.phases()).values());
+    const { established, failed, lost, connectsPlanned, connectsBegun } = fleet.counters;
+    const newcomersBook = LatencyBook.sum((await fleet.phases()).values());
     await fleet.close();
     await run.end(fleet);
     const settledMs = performance.now();
@@ -100,12 +109,28 @@ lost, and the target's descriptors return to what they were.`,
     enter('descriptors.max', mostDescriptors, '{descriptor}');
     enter('descriptors.after', descriptors(), '{descriptor}');
     enter('descriptors.settled', performance.now() - settledMs, 'ms');
-    measured.latency('handshake.newcomers', handshakes, 'handshake', target.name);
+    measured.latency('handshake.newcomers', newcomersBook, 'handshake', target.name);
+    if (mostOpen < options.sockets * SLOW_REACHED)
+      measured.problem(
+        `only ${mostOpen} of ${options.sockets} slow clients were open at once; expected were ${100 * SLOW_REACHED} % of them`,
+      );
     if (total(failed) > 0) measured.problem(`newcomers failed: ${said(failed)}`);
     if (total(lost) > 0) measured.problem(`newcomers were cut off: ${said(lost)}`);
     if (descriptors() > before)
       measured.problem(`${descriptors() - before} descriptors were left after ${options.calm} s`);
-    traffic.enterRoundTrips(await traffic.fleet.phases(), ['quiet', 'flood', 'after']);
+    const books = await traffic.fleet.phases();
+    traffic.enterRoundTrips(books, ['quiet', 'flood', 'after']);
+    const sends = sendsOf(during, books.get('flood')?.percentileMs('lag.send', 99) ?? 0);
+    const connects = {
+      lagP99Ms: newcomersBook.percentileMs('lag.connect', 99),
+      planned: connectsPlanned,
+      done: connectsBegun,
+    };
+    measured.metric('harness.cpu.busiest', '%', 100 * busiestCpuShare, 'harness');
+    measured.metric('harness.lag.connects.p99', 'ms', connects.lagP99Ms, 'harness');
+    measured.metric('harness.lag.sends.p99', 'ms', sends.lagP99Ms, 'harness');
+    const figures = { busiestCpuShare, schedules: { connects, sends } };
+    for (const problem of harnessProblems(figures, options.maxLag * 1_000)) measured.problem(problem);
     traffic.watch.end();
     await traffic.settle();
     const gone = traffic.fleet.counters.lost;
