@@ -12,14 +12,14 @@ import type { Values } from '../cli/option-table.ts';
 import type { Fleet } from '../fleet/fleet.ts';
 import { FleetWatch } from '../fleet/fleet-watch.ts';
 import { LatencyBook } from '../fleet/latency-book.ts';
-import { total } from '../fleet/messages.ts';
+import { differenceOf, total } from '../fleet/messages.ts';
 import { harnessProblems } from '../harness-verdict.ts';
 import type { Run } from '../run.ts';
 import { Site } from '../site.ts';
 import type { Target } from '../target/target.ts';
 import { until } from '../until.ts';
 import { said } from './connect.ts';
-import { LineTraffic } from './line-traffic.ts';
+import { LineTraffic, sendsOf } from './line-traffic.ts';
 import { recoveredAt, worstP99Ms } from './recovery.ts';
 import { scenario } from './scenario.ts';
 
@@ -109,6 +109,7 @@ again for most of five seconds and every new device is connected or has given up
     run.say(`storm: ${arrivals} new devices in ${options.storm} s, ${options.factor} times the capacity`);
     const harness = new HarnessMeter([...storm.meters(), ...traffic.harnessMeters()]);
     await traffic.fleet.phase('storm');
+    const countersBefore = traffic.fleet.counters;
     const stormFromS = run.second;
     const arriving = storm.connect(arrivals, { ratePerS: capacity * options.factor });
     arriving.catch(() => {}); // Waited for below.
@@ -117,6 +118,7 @@ again for most of five seconds and every new device is connected or has given up
     const stormEndS = run.second;
     measured.spans.push({ name: 'storm', fromS: stormFromS, toS: stormEndS });
     const atEnd = storm.counters;
+    const during = differenceOf(traffic.fleet.counters, countersBefore);
     const { busiestCpuShare } = harness.end();
     measured.metric('stampede.offered', '1/s', atEnd.connectsBegun / options.storm, target.name);
     const goodput = atEnd.established / (stormEndS - stormFromS);
@@ -142,20 +144,19 @@ again for most of five seconds and every new device is connected or has given up
     const connects = { lagP99Ms, planned: atEnd.connectsPlanned, done: atEnd.connectsBegun };
     measured.metric('harness.cpu.busiest', '%', 100 * busiestCpuShare, 'harness');
     measured.metric('harness.lag.connects.p99', 'ms', lagP99Ms, 'harness');
-    for (const problem of harnessProblems(
-      { busiestCpuShare, schedules: { connects } },
-      options.maxLag * 1_000,
-    ))
-      measured.problem(problem);
+    const books = await traffic.fleet.phases();
+    const lags = lagsOf(books, ['quiet', 'storm']);
+    for (const [phase, lagMs] of lags) measured.metric(`harness.lag.${phase}.p99`, 'ms', lagMs, 'harness');
+    const sends = sendsOf(during, Math.max(...lags.map(([, lagMs]) => lagMs)));
+    const figures = { busiestCpuShare, schedules: { connects, sends } };
+    for (const problem of harnessProblems(figures, options.maxLag * 1_000)) measured.problem(problem);
     measured.latency('handshake.storm', stormBook, 'handshake', target.name);
-    traffic.enterRoundTrips(await traffic.fleet.phases(), ['quiet', 'storm', 'after']);
+    traffic.enterRoundTrips(books, ['quiet', 'storm', 'after']);
     stormWatch.end();
     await storm.close();
     await run.end(storm);
     traffic.watch.end();
     await traffic.settle();
-    for (const [phase, lag] of await lags(traffic))
-      measured.metric(`harness.lag.${phase}.p99`, 'ms', lag, 'harness');
     await traffic.holdAgainstBroker(await traffic.account());
   },
 });
@@ -185,9 +186,9 @@ async function isSettled(storm: Fleet, arrivals: number): Promise<boolean> {
   return open + gaveUp >= arrivals;
 }
 
-async function lags(traffic: LineTraffic): Promise<[string, number][]> {
-  const phases = await traffic.fleet.phases();
-  return ['quiet', 'storm'].map((phase) => [phase, phases.get(phase)?.percentileMs('lag.send', 99) ?? 0]);
+/** p99 of how late lines were sent, for each of these phases. */
+function lagsOf(books: ReadonlyMap<string, LatencyBook>, phases: readonly string[]): [string, number][] {
+  return phases.map((phase) => [phase, books.get(phase)?.percentileMs('lag.send', 99) ?? 0]);
 }
 
 interface RecoveryFacts {
