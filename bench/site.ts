@@ -25,6 +25,7 @@ import type { Run } from './run.ts';
 import { GatewayTarget } from './target/gateway.ts';
 import { GivenTarget } from './target/given-target.ts';
 import type { Target } from './target/target.ts';
+import { checkPids } from './target/target-options.ts';
 
 export interface SiteOptions extends TargetOptions, DeviceOptions, Partial<RetryOptions> {}
 
@@ -59,7 +60,7 @@ export class Site {
     const { host } = options.target === undefined ? { host: OWN_HOST } : hostAndPort(options.target);
     sourcesOf(options, host);
     const launcher = options.pin ? pinApart() : [];
-    processIds(options.pid);
+    checkPids(options);
     const all = { ...settings, ...gatewaySettings(options.gateway) };
     const folder = mkdtempSync(join(tmpdir(), 'owsla-bench-tls-'));
     await run.own(

@@ -23,7 +23,10 @@ export function rssBytesOf(status: string): number {
   return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0) * 1_024;
 }
 
-/** `undefined` for a process that is gone. */
+/**
+ * `undefined` for a process that is gone.
+ * @throws NodeJS.ErrnoException for one that is there and may not be looked at
+ */
 export function usageOf(pid: number): Usage | undefined {
   try {
     return {
@@ -31,8 +34,22 @@ export function usageOf(pid: number): Usage | undefined {
       rssBytes: rssBytesOf(readFileSync(`/proc/${pid}/status`, 'utf8')),
       descriptors: readdirSync(`/proc/${pid}/fd`).length,
     };
-  } catch {
-    return undefined;
+  } catch (error) {
+    if (isOfNoProcess(error) || isEnding(pid)) return undefined;
+    throw error;
+  }
+}
+
+function isOfNoProcess(error: unknown): boolean {
+  return ['ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '');
+}
+
+/** Without memory, and not yet waited for. What is left of it belongs to root, and answers others with EACCES. */
+function isEnding(pid: number): boolean {
+  try {
+    return !readFileSync(`/proc/${pid}/status`, 'utf8').includes('\nVmRSS:');
+  } catch (error) {
+    return isOfNoProcess(error);
   }
 }
 

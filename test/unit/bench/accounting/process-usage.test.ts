@@ -1,5 +1,14 @@
-import { describe, expect, test } from 'vitest';
-import { cpuMsOf, processTree, rssBytesOf, usageOf } from '../../../../bench/accounting/process-usage.ts';
+import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { describe, expect, test, vi } from 'vitest';
+import {
+  childrenOf,
+  cpuMsOf,
+  processTree,
+  rssBytesOf,
+  usageOf,
+} from '../../../../bench/accounting/process-usage.ts';
+import { asNobody, isRoot } from '../../../helpers/as-nobody.ts';
 
 describe('what /proc tells', () => {
   test('CPU time, behind a name with spaces and parentheses', () => {
@@ -20,4 +29,19 @@ describe('what /proc tells', () => {
     expect(processTree(process.pid)).toContain(process.pid);
     expect(usageOf(2 ** 30)).toBeUndefined();
   });
+
+  test.runIf(isRoot)('of one that may not be looked at: an error, and no figures of 0', () => {
+    expect(() => asNobody(() => usageOf(process.ppid))).toThrow('EACCES');
+  });
+
+  test.runIf(isRoot)('of one that has ended and is not waited for: nothing, not an error', async () => {
+    const parent = spawn('/bin/sh', ['-c', 'sleep 0 & exec sleep 60']);
+    const ended = await vi.waitUntil(() => childrenOf(parent.pid!).find((pid) => stateOf(pid) === 'Z'));
+    expect(asNobody(() => usageOf(ended))).toBeUndefined();
+    parent.kill();
+  });
 });
+
+function stateOf(pid: number): string | undefined {
+  return /\) (\S)/.exec(readFileSync(`/proc/${pid}/stat`, 'utf8'))?.[1];
+}
