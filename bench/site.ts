@@ -49,7 +49,7 @@ export class Site {
   readonly launcher: Launcher;
   /** Of the harness's own; absent with --amqp-url, and with --target. */
   readonly broker: PrivateBroker | undefined;
-  /** CPU and memory of that broker; nothing where there is none. */
+  /** CPU and memory of that broker; nothing where there is none, or where it is in a container. */
   readonly brokerMeter: Meter;
 
   /**
@@ -88,8 +88,9 @@ export class Site {
     this.#client = client;
     this.launcher = launcher;
     this.broker = broker;
-    this.brokerMeter = new Meter('broker', () => (broker?.running ? [broker.pid] : []));
-    if (broker !== undefined) run.sampler.watch(this.brokerMeter);
+    const seen = broker?.isInContainer ? undefined : broker;
+    this.brokerMeter = new Meter('broker', () => (seen?.running ? [seen.pid] : []));
+    if (seen !== undefined) run.sampler.watch(this.brokerMeter);
   }
 
   get certificates(): { cert: string; key: string } {
@@ -220,6 +221,7 @@ async function privateBroker(run: Run, options: SiteOptions): Promise<PrivateBro
   run.progress.say('starting a private RabbitMQ');
   const broker = await run.own(PrivateBroker.start({ say: (line) => run.progress.say(line) }));
   run.measured.version('rabbitmq', (await broker.ctl('version')).trim());
+  if (broker.isInContainer) run.measured.note('broker: in a container, so its CPU and memory are not known');
   return broker;
 }
 

@@ -113,6 +113,11 @@ export class PrivateBroker {
     return this.#host.pid(this.#child);
   }
 
+  /** Its processes are the engine's then: nothing can be told of their CPU and memory. */
+  get isInContainer(): boolean {
+    return this.#host instanceof DockerBrokerHost;
+  }
+
   get running(): boolean {
     return this.#child !== undefined && this.#child.end === undefined;
   }
