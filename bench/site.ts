@@ -13,7 +13,6 @@ import {
   hostAndPort,
   processIds,
   type RetryOptions,
-  type TargetOptions,
 } from './cli/common-options.ts';
 import { UsageError } from './cli/option-table.ts';
 import { Fleet } from './fleet/fleet.ts';
@@ -25,9 +24,9 @@ import type { Run } from './run.ts';
 import { GatewayTarget } from './target/gateway.ts';
 import { GivenTarget } from './target/given-target.ts';
 import type { Target } from './target/target.ts';
-import { checkPids } from './target/target-options.ts';
+import { checkPids, checkTarget, type GivenOptions } from './target/target-options.ts';
 
-export interface SiteOptions extends TargetOptions, DeviceOptions, Partial<RetryOptions> {}
+export interface SiteOptions extends GivenOptions, DeviceOptions, Partial<RetryOptions> {}
 
 const NO_RETRY: RetryPolicy = { kind: 'none', minMs: 0, maxMs: 0, limit: 0 };
 /** Plain AMQP defaults of the gateway, unless --gateway names others. */
@@ -61,6 +60,7 @@ export class Site {
     sourcesOf(options, host);
     const launcher = options.pin ? pinApart() : [];
     checkPids(options);
+    checkTarget(options, Object.keys(NAMES));
     const all = { ...settings, ...gatewaySettings(options.gateway) };
     const folder = mkdtempSync(join(tmpdir(), 'owsla-bench-tls-'));
     await run.own(
