@@ -48,7 +48,8 @@ export const connect = scenario({
   description: `Connects devices that then stay connected until all are. At a rate, connects begin at their planned time
 whatever becomes of those before, and the time of a handshake counts from there. Flat out, a next connect begins
 when an earlier one has ended, and the connects/s are those of server and harness on the same cores. With --resume,
-some connects first fetch sessions to resume; they are not counted.`,
+some connects first fetch sessions to resume; they are not counted. With --resume 1 all that are counted must be
+resumed.`,
   options,
   async run(run, options) {
     const site = await Site.prepare(run, options);
@@ -142,7 +143,7 @@ function enterRounds(
   { measured }: Run,
   name: string,
   rounds: readonly Round[],
-  { connections }: Options,
+  { connections, resume }: Options,
 ): void {
   const each = (value: (round: Round) => number) => rounds.map(value);
   measured.median(
@@ -190,6 +191,9 @@ function enterRounds(
       );
     if (lost > 0)
       measured.problem(`${name}: ${lost} connections were lost in round ${i + 1}: ${said(counters.lost)}`);
+    const { established, resumed } = counters;
+    if (resume === 1 && resumed < established)
+      measured.problem(`${name}: ${resumed} of ${established} were resumed in round ${i + 1}`);
   });
 }
 
