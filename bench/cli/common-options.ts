@@ -1,4 +1,5 @@
 import { KEY_KINDS } from '../../src/dev/certificates.ts';
+import { LEAST_LINE_BYTES } from '../fleet/crowd.ts';
 import { UsageError, type Values } from './option-table.ts';
 
 /** Options that several scenarios share. */
@@ -123,9 +124,9 @@ export const lineOptions = {
   lineBytes: {
     kind: 'count',
     default: 64,
-    min: 1,
+    min: LEAST_LINE_BYTES,
     unit: 'bytes',
-    help: 'Length of a line, its end included.',
+    help: `Length of a line, its end included; at least ${LEAST_LINE_BYTES}, as each begins with its device, number and time.`,
   },
   warmup: { kind: 'duration', default: 3, help: 'Traffic before the measurement, not counted.' },
   drain: {

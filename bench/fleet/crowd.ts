@@ -18,6 +18,9 @@ const WHEEL_SLOTS = 4_096;
 /** Sessions that are kept to be offered again. */
 const SESSIONS_KEPT = 1_024;
 
+/** The longest head of a line, at a million devices in a process, a hundred million lines and a day, and its end. */
+export const LEAST_LINE_BYTES = 48;
+
 /** What the crowd tells of single devices. */
 export interface CrowdListener {
   /** Time from the planned begin of an attempt to the end of its handshake. */
