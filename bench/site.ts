@@ -15,6 +15,7 @@ import {
   type RetryOptions,
 } from './cli/common-options.ts';
 import { UsageError } from './cli/option-table.ts';
+import { checkAuthority } from './fleet/authority.ts';
 import { Fleet } from './fleet/fleet.ts';
 import type { RetryPolicy } from './fleet/retry-policy.ts';
 import { type SlowPlan, SlowSockets } from './fleet/slow-sockets.ts';
@@ -61,6 +62,7 @@ export class Site {
     const launcher = options.pin ? pinApart() : [];
     checkPids(options);
     checkTarget(options, Object.keys(NAMES));
+    checkAuthority(options.ca);
     const all = { ...settings, ...gatewaySettings(options.gateway) };
     const folder = mkdtempSync(join(tmpdir(), 'owsla-bench-tls-'));
     await run.own(
