@@ -17,7 +17,7 @@ import { compareCommand } from './report/compare.ts';
 import { plotCommand } from './report/plot.ts';
 import type { BenchResult } from './report/result.ts';
 import { printTable } from './report/table.ts';
-import { writeReport } from './report/write.ts';
+import { checkReport, type ReportFiles, writeReport } from './report/write.ts';
 import { Run } from './run.ts';
 import { connect } from './scenarios/connect.ts';
 import { echo } from './scenarios/echo.ts';
@@ -75,6 +75,7 @@ async function runScenario(
   options: Values<ReturnType<typeof tableOf>>,
   command: string,
 ): Promise<number> {
+  checkReport(files(options));
   const progress = new Progress();
   const startedAt = new Date().toISOString();
   const stopped = stopRequest(progress);
@@ -99,12 +100,12 @@ async function runScenario(
     notes,
     problems,
   };
-  await writeReport(result, files(options));
   printTable(result);
+  await writeReport(result, files(options));
   return problems.length === 0 ? 0 : 1;
 }
 
-function files({ json, html }: Values<typeof outputOptions>): { json?: string; html?: string } {
+function files({ json, html }: Values<typeof outputOptions>): ReportFiles {
   return { ...(json === undefined ? {} : { json }), ...(html === undefined ? {} : { html }) };
 }
 
