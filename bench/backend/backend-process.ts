@@ -2,6 +2,7 @@ import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Channel, type ChannelModel, type ConfirmChannel, type ConsumeMessage, connect } from 'amqplib';
 import { AckTracker } from '../../src/broker/ack-tracker.ts';
+import { maskUrl } from '../../src/config/mask.ts';
 import { Ledger } from '../../src/dev/ledger.ts';
 import { Backoff } from '../../src/util/backoff.ts';
 import { corkEachTurn } from '../../src/util/cork-each-turn.ts';
@@ -16,6 +17,8 @@ import { type BackendSettings, type FromBackend, noBackendCounters, type ToBacke
 /** Lines under way; as many replies may await their confirm. A quorum queue needs some thousands for full speed. */
 const PREFETCH = 4_000;
 const CONNECT_TIMEOUT_MS = 10_000;
+/** How long the first session may take; a later one is waited for as long as the run lasts. */
+const FIRST_SESSION_MS = 30_000;
 const RECONNECT_MIN_MS = 100;
 const RECONNECT_MAX_MS = 2_000;
 const COUNTERS_MS = 250;
@@ -39,19 +42,24 @@ class BackendProcess {
   /** Serves for as long as the process lives; connects again when the connection is lost. */
   async serve(): Promise<never> {
     const backoff = new Backoff(RECONNECT_MIN_MS, RECONNECT_MAX_MS);
-    for (let connected = false; ; ) {
+    let lastError = 'it does not answer';
+    const first = setTimeout(() => this.#sendFailed(lastError), FIRST_SESSION_MS);
+    for (;;) {
       try {
         const model = await connect(this.#settings.url, { timeout: CONNECT_TIMEOUT_MS, noDelay: true });
         const session = new BackendSession(model, this.#settings, this);
         await session.open();
-        if (!connected) send({ type: 'ready' });
-        connected = true;
+        clearTimeout(first);
+        send({ type: 'ready' });
         backoff.reset();
         await session.ended;
         this.#counters.reconnects++;
         this.#ledger.backendReconnected();
-      } catch {
-        // The broker is away, or the gateway has not declared the queues yet; it is tried again for ever.
+      } catch (error) {
+        // The broker is away, or the gateway has not declared the queues yet.
+        const { message, code } = error as NodeJS.ErrnoException;
+        // Where a name has several addresses, only the code says what happened.
+        lastError = message || String(code);
       }
       await delay(backoff.nextMs());
     }
@@ -91,6 +99,11 @@ class BackendProcess {
 
   report(tallies: Extract<ToBackend, { type: 'report' }>['tallies']): void {
     send({ type: 'report', report: this.#ledger.report(tallies) });
+  }
+
+  #sendFailed(lastError: string): void {
+    const why = `backend: no lines can be taken at ${maskUrl(this.#settings.url)} after ${FIRST_SESSION_MS / 1_000} s: ${lastError}`;
+    send({ type: 'failed', why });
   }
 
   #sendCounters(): void {

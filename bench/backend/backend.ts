@@ -13,27 +13,34 @@ export class LoadBackend implements AsyncDisposable {
   readonly #ended: Promise<never>;
   #onMessage: (message: FromBackend) => void = () => {};
 
-  /** Resolves when it consumes. */
+  /** Resolves when it consumes. @throws Error with the broker's answer when it cannot */
   static async start(settings: BackendSettings): Promise<LoadBackend> {
     const backend = new LoadBackend();
-    await backend.#next('loaded');
-    const ready = backend.#next('ready');
-    backend.#send({ type: 'start', settings });
-    await ready;
+    try {
+      await backend.#next('loaded');
+      const ready = backend.#next('ready');
+      backend.#send({ type: 'start', settings });
+      await ready;
+    } catch (error) {
+      await backend[Symbol.asyncDispose]();
+      throw error;
+    }
     return backend;
   }
 
   private constructor() {
     this.#child = forkOwn('backend/backend-process.ts');
-    this.#child.on('message', (message: FromBackend) => {
-      if (message.type !== 'counters') {
-        this.#onMessage(message);
-        return;
-      }
-      this.counters = message.counters;
-      this.onCounters();
-    });
     this.#ended = new Promise((_, reject) => {
+      this.#child.on('message', (message: FromBackend) => {
+        if (message.type === 'counters') {
+          this.counters = message.counters;
+          this.onCounters();
+        } else if (message.type === 'failed') {
+          reject(new Error(message.why));
+        } else {
+          this.#onMessage(message);
+        }
+      });
       this.#child.once('exit', (code, signal) =>
         reject(new Error(`backend process ended (${signal ?? `code ${code}`})`)),
       );

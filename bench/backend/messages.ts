@@ -44,5 +44,7 @@ export type FromBackend =
   | { readonly type: 'loaded' }
   /** It consumes. */
   | { readonly type: 'ready' }
+  /** It never consumed, and gives up. */
+  | { readonly type: 'failed'; readonly why: string }
   | { readonly type: 'counters'; readonly counters: BackendCounters }
   | { readonly type: 'report'; readonly report: LedgerReport };
