@@ -6,7 +6,12 @@ import { join } from 'node:path';
  * ends: its IPC channel closes.
  */
 export function forkOwn(file: string): ChildProcess {
-  return fork(join(import.meta.dirname, file), [], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+  const child = fork(join(import.meta.dirname, file), [], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+  child.on('error', (error) => {
+    // What cannot be sent to one that has ended is nobody's concern; 'exit' tells of the end.
+    if (child.pid === undefined) throw error;
+  });
+  return child;
 }
 
 export function stopOwn(child: ChildProcess): Promise<void> {
