@@ -79,20 +79,37 @@ async function runScenario(
   const progress = new Progress();
   const startedAt = new Date().toISOString();
   const stopped = stopRequest(progress);
-  await using run = new Run(progress);
-  await Promise.race([scenario.run(run, options), stopped]);
-  progress.end();
+  const run = new Run(progress);
+  try {
+    await Promise.race([scenario.run(run, options), stopped]);
+    progress.end();
+    const result = resultOf(run, {
+      scenario: scenario.name,
+      command,
+      startedAt,
+      options: plainValues(options),
+    });
+    printTable(result);
+    await writeReport(result, files(options));
+  } finally {
+    await run[Symbol.asyncDispose]();
+  }
+  // That something could not be ended is one of them, too late for the table.
+  return run.measured.problems.length === 0 ? 0 : 1;
+}
+
+function resultOf(
+  run: Run,
+  facts: Pick<BenchResult, 'scenario' | 'command' | 'startedAt' | 'options'>,
+): BenchResult {
   for (const series of run.sampler.series()) run.measured.addSeries(series);
   const { metrics, histograms, series, spans, versions, notes, problems } = run.measured;
-  const result: BenchResult = {
+  return {
     schema: 1,
-    scenario: scenario.name,
-    command,
-    startedAt,
+    ...facts,
     durationS: Number(run.second.toFixed(3)),
     machine: thisMachine(),
     versions,
-    options: plainValues(options),
     metrics,
     histograms,
     series: series.filter(({ points }) => points.length > 0),
@@ -100,9 +117,6 @@ async function runScenario(
     notes,
     problems,
   };
-  printTable(result);
-  await writeReport(result, files(options));
-  return problems.length === 0 ? 0 : 1;
 }
 
 function files({ json, html }: Values<typeof outputOptions>): ReportFiles {
