@@ -1,16 +1,19 @@
 import { parseArgs } from 'node:util';
-import { type ComparedMetric, compareResults, doubts } from './comparison.ts';
+import { type ComparedMetric, compareResults, doubts, newProblems } from './comparison.ts';
 import { formatNumber, scaleOf } from './format.ts';
 import { readResult } from './read.ts';
 import { textGrid } from './text-grid.ts';
 
 const USAGE = `usage: bench compare A.json B.json [--max-regression 10%]
 
-Compares each figure of A with the same one of B, and judges those of which it is known which way is good.
+Compares each figure of A with the same one of B, and judges those of which it is known which way is good. What was
+0 in A is worse when it is more than the measurement can tell from 0: 1 µs, ms, s or % of a core, 1 MiB, or one line,
+connection and the like. A figure by cause (connect.failed.ECONNRESET) that is missing in B is 0. A problem of B counts
+as new when A has none that reads the same but for its numbers.
 
   --max-regression PERCENT  how much worse a figure of B may be (default: 10%)
 
-Exit status: 0 good, 1 a figure became worse by more than that or is missing in B, 64 bad usage.
+Exit status: 0 good, 1 a figure became worse by more than that or is missing in B, or B has a new problem, 64 bad usage.
 `;
 
 const BAD_USAGE = 64;
@@ -31,8 +34,13 @@ export async function compareCommand(args: string[]): Promise<number> {
       throw new Error(`${files[0]} is of scenario ${before.scenario}, ${files[1]} of ${after.scenario}`);
     }
     const compared = compareResults(before, after, maxRegression);
-    process.stdout.write(`${renderComparison(compared, doubts(before, after), maxRegression)}\n`);
-    return compared.some(isRegression) ? 1 : 0;
+    const problems = newProblems(before, after);
+    const verdict = [
+      renderComparison(compared, doubts(before, after), maxRegression),
+      ...problems.map((problem) => `New in B: ${problem}`),
+    ];
+    process.stdout.write(`${verdict.join('\n')}\n`);
+    return compared.some(isRegression) || problems.length > 0 ? 1 : 0;
   } catch (error) {
     process.stderr.write(`bench compare: ${(error as Error).message}\n`);
     return BAD_USAGE;

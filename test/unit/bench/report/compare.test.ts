@@ -27,11 +27,38 @@ describe('what became of a figure', () => {
     [100, 91, 'higher', 'within'],
     [100, 120, 'higher', 'better'],
     [0, 0, 'lower', 'within'],
-    [0, 1, 'lower', 'regressed'],
-    [0, 1, 'higher', 'better'],
+    [0, 1, 'lower', 'within'],
+    [0, 1.1, 'lower', 'regressed'],
+    [0, 5, 'higher', 'better'],
     [100, 500, undefined, 'not judged'],
   ] as const)('%d, then %d, where %s is better: %s', (before, after, better, expected) => {
     expect(verdict(before, after, better)).toBe(expected);
+  });
+
+  test.each([
+    ['{line}', 1, 'regressed'],
+    ['%', 0.4, 'within'],
+    ['s', 0.9, 'within'],
+    ['s', 40, 'regressed'],
+    ['B/h', 5_000, 'within'],
+  ] as const)('from 0, in %s, to %d: %s', (unit, after, expected) => {
+    const [compared] = compareResults(
+      of(figure('f', unit, 'owsla', 0, 'lower')),
+      of(figure('f', unit, 'owsla', after, 'lower')),
+      0.1,
+    );
+    expect(compared!.verdict).toBe(expected);
+  });
+
+  test('is 0 where there is only a figure when something happened', () => {
+    const before = of(
+      figure('connect.failed.ECONNRESET', '{connection}', 'owsla', 3, 'lower'),
+      figure('replies.undelivered.gone', '{line}', 'owsla', 2),
+    );
+    expect(compareResults(before, of(), 0.1)).toMatchObject([
+      { after: { value: 0 }, verdict: 'better' },
+      { after: { value: 0 }, verdict: 'not judged' },
+    ]);
   });
 
   test('is asked by name, target and unit', () => {
@@ -109,6 +136,15 @@ describe('bench compare', () => {
     const a = file('a.json', of(figure('f', 'ms', 'owsla', 100)));
     expect(await compareCommand([a, file('b.json', of())])).toBe(1);
     expect(output.stdout).toContain('MISSING in B');
+  });
+
+  test('ends with 1 when the second run has a problem of its own', async () => {
+    const result = (...problems: string[]) => benchResult({ problems });
+    const a = file('a.json', result('3 lines lost'));
+    expect(await compareCommand([a, file('b.json', result('2 lines lost'))])).toBe(0);
+    expect(await compareCommand([a, file('c.json', result())])).toBe(0);
+    expect(await compareCommand([a, file('d.json', result('2 lines lost', '1 replies lost'))])).toBe(1);
+    expect(output.stdout).toMatch(/^New in B: 1 replies lost$/m);
   });
 
   test.each([
