@@ -220,6 +220,14 @@ describe('the bench harness', () => {
     [['suites', '--suite', 'p256/1.3/none'], '--suite: p256/1.3/none is not possible with Node'],
     [['reconnect', '--target', '127.0.0.1:1'], '--target does not go with this scenario'],
     [['echo', '--gateway', 'workers=3'], '--gateway: "workers=3" is not possible'],
+    [['echo', '--target', '127.0.0.1:1', '--workers', '3'], "--workers needs a gateway of the harness's own"],
+    [['hold', '--target', '127.0.0.1:1', '--pid', '1073741824'], '--pid: there is no process 1073741824'],
+    [['echo', '--ca', '/nowhere/ca.pem'], '--ca: /nowhere/ca.pem is not possible (ENOENT)'],
+    [['echo', '--json', '/nowhere/a.json'], '--json: /nowhere/a.json cannot be written (ENOENT)'],
+    [
+      ['echo', '--line-bytes', '20'],
+      '--line-bytes: "20" is not possible; expected a whole number, at least 48',
+    ],
   ])('%j is refused in one line', async (args, text) => {
     const child = bench(args);
     let stderr = '';
