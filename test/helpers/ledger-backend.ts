@@ -6,6 +6,7 @@ import type { Names } from './names.ts';
 const PREFETCH = 200;
 const RETRY_MS = 250;
 const CONFIRM_TIMEOUT_MS = 10_000;
+const SUBSCRIBE_TIMEOUT_MS = 10_000;
 
 /** How replies reach the gateway: by the queue that the line names, or by the one that all nodes share. */
 export type ReplyRoute = 'inbox' | 'shared';
@@ -152,7 +153,11 @@ export class LedgerBackend {
           channel.ack(message);
         });
       };
-      await Promise.race([failed, channelFailed, consume()]);
+      // A subscription that meets a quorum queue without a leader can wait for its answer for more than a minute.
+      const unanswered = delay(SUBSCRIBE_TIMEOUT_MS, undefined, { ref: false }).then(() => {
+        throw new Error('no answer to a subscription');
+      });
+      await Promise.race([failed, channelFailed, consume(), unanswered]);
       const stuck = new AbortController();
       try {
         await Promise.race([failed, channelFailed, stop, this.#stuck(model, stuck.signal)]);
