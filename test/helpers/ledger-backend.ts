@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { type ChannelModel, type ConfirmChannel, type ConsumeMessage, connect } from 'amqplib';
 import type { Ledger } from '../../src/dev/ledger.ts';
+import { within } from './eventually.ts';
 import type { Names } from './names.ts';
 
 const PREFETCH = 200;
@@ -153,11 +154,9 @@ export class LedgerBackend {
           channel.ack(message);
         });
       };
-      // A subscription that meets a quorum queue without a leader can wait for its answer for more than a minute.
-      const unanswered = delay(SUBSCRIBE_TIMEOUT_MS, undefined, { ref: false }).then(() => {
-        throw new Error('no answer to a subscription');
-      });
-      await Promise.race([failed, channelFailed, consume(), unanswered]);
+      // One that meets a quorum queue without a leader can wait for its answer for more than a minute.
+      const subscribed = Promise.race([failed, channelFailed, consume()]);
+      await within('the subscriptions', subscribed, SUBSCRIBE_TIMEOUT_MS);
       const stuck = new AbortController();
       try {
         await Promise.race([failed, channelFailed, stop, this.#stuck(model, stuck.signal)]);

@@ -17,8 +17,7 @@ const MISSING = '(missing)';
 /**
  * Holds device lines, in the order in which a backend took them, against the wire contract: each connection's
  * numbers from 0 without a hole and in order, and no line twice unless one of the two is marked. The marked one may
- * come first: what a lost connection had carried can reach the queue after what was sent again on the next. And a line
- * may come too early, if it comes again behind those that it follows, marked: a queue was declared anew between them.
+ * come first: what a lost connection had carried can reach the queue after what was sent again on the next.
  */
 export class LineAudit {
   /** Lines that came again. */
@@ -27,9 +26,18 @@ export class LineAudit {
   readonly #connections = new Map<string, string[]>();
   readonly #marked = new Set<string>();
   readonly #gaps = new Map<string, Gap>();
+  readonly #mayBeEarly: boolean;
 
-  static of(messages: Iterable<Message>): LineAudit {
-    const audit = new LineAudit();
+  /**
+   * @param options.mayBeEarly a line may come too early, if it comes again behind those that it follows, marked: where a
+   * queue is deleted, and somebody else declares it anew between them. Default: false.
+   */
+  constructor({ mayBeEarly = false } = {}) {
+    this.#mayBeEarly = mayBeEarly;
+  }
+
+  static of(messages: Iterable<Message>, options?: { mayBeEarly?: boolean }): LineAudit {
+    const audit = new LineAudit(options);
     for (const message of messages) audit.add(message);
     return audit;
   }
@@ -56,7 +64,8 @@ export class LineAudit {
       this.copies++;
       if (!this.#marked.has(`${id} ${seq}`)) this.#violations.push(`${id}: ${seq} came twice, unmarked`);
       if (lines[seq] !== line) this.#violations.push(`${id}: ${seq} came twice, and differs`);
-      if (republished && gap?.before === seq && gap.missing.size === 0) this.#gaps.delete(id);
+      if (this.#mayBeEarly && republished && gap?.before === seq && gap.missing.size === 0)
+        this.#gaps.delete(id);
       return;
     }
     if (seq > lines.length) this.#open(id, lines, seq);
