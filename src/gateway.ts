@@ -358,6 +358,13 @@ export class Gateway {
         this.#paused.delete(endpoint);
         metrics.readsResumed();
       },
+      rateExceeded: ({ connectionId, peer }) => {
+        metrics.rateExceeded();
+        this.#log.warn(
+          { connectionId, ...peer },
+          'device sends faster than endpoint.maxFramesPerSecond or maxBytesPerSecond allows: it is read more slowly',
+        );
+      },
       replyParked: (delta) => metrics.replyParked(delta),
       holdingChanged: (lane, holding) => {
         if (holding) this.#holding.add(lane);

@@ -2,10 +2,11 @@ import type { FrameSink } from '../frame.ts';
 import type { TimingWheel } from '../util/timing-wheel.ts';
 import type { Endpoint } from './endpoint.ts';
 import type { Ending } from './lifecycle.ts';
+import type { ReadRate } from './read-rate.ts';
 import type { LaneHost, LaneLimits } from './reply-lane.ts';
 import type { Gap } from './resequencer.ts';
 
-export interface EndpointLimits extends LaneLimits {
+export interface EndpointLimits extends LaneLimits, ReadRate {
   readonly maxFrameBytes: number;
   readonly maxUnconfirmedFrames: number;
   readonly maxUnconfirmedBytes: number;
@@ -27,6 +28,8 @@ export interface EndpointHost extends LaneHost {
   frameReceived(bytes: number): void;
   readsPaused(endpoint: Endpoint): void;
   readsResumed(endpoint: Endpoint): void;
+  /** The device has sent faster than it may, for the first time. */
+  rateExceeded(endpoint: Endpoint): void;
   gapSkipped(endpoint: Endpoint, gap: Gap, waitedMs: number): void;
   /** The connection takes no more replies. */
   ended(endpoint: Endpoint): void;

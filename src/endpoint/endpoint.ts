@@ -6,6 +6,7 @@ import type { EndpointHost, EndpointLimits, Peer } from './endpoint-host.ts';
 import { createDecoder, type FrameDecoder, FrameTooLargeError } from './framing.ts';
 import { type CloseReason, type ConnectionState, type Ending, OPEN, transition } from './lifecycle.ts';
 import type { PeerState } from './peer-watch.ts';
+import { nextFrameAt, paidUntil } from './read-rate.ts';
 import { type LaneOwner, ReplyLane } from './reply-lane.ts';
 import type { Gap } from './resequencer.ts';
 
@@ -33,7 +34,8 @@ type OwnedSocket = TLSSocket & { owslaEndpoint: Endpoint };
 /**
  * One device connection, from the end of its TLS handshake to its last settled reply.
  *
- *   socket ──► decoder ──► FrameSink      (reads pause while the window or our own share of it is full)
+ *   socket ──► decoder ──► FrameSink      (reads pause while the window or our own share of it is full, and when
+ *                                          the device sends faster than it may)
  *   socket ◄── ReplyLane ◄── deliver()
  *
  * There is one of these per connection, so it holds numbers rather than objects, makes the lane with the first
@@ -62,11 +64,13 @@ export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
   #tooLarge = false;
   #peerSuspect = false;
   #waitingForRoom = false;
+  #rateExceeded = false;
 
   #nextFromDeviceSeq = 0;
   #unconfirmedFrames = 0;
   #unconfirmedBytes = 0;
   #bytesReceived = 0;
+  #paidUntilMs = 0;
   #lastReadAtMs: number;
   readonly #ageDueMs: number;
 
@@ -169,7 +173,7 @@ export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
     this.#unconfirmedBytes -= frame.body.length;
     if (this.#host.limits.ack.enabled && !this.#writeEnded && !this.#readEnded)
       this.#laneOfOwn().frameConfirmed(frame.fromDeviceSeq);
-    if (this.#readPaused && !this.#waitingForRoom && this.#isBelowHalfShare()) this.#pump();
+    this.#readOn();
   }
 
   frameRefused(frame: Frame, maxBytes: number): void {
@@ -186,7 +190,12 @@ export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
     this.#pump();
   }
 
-  /** Hands on frames until none is whole, or the window or this connection's share of it is full. */
+  /** Goes on after a pause, where nothing else holds the reads back. */
+  #readOn(): void {
+    if (this.#readPaused && !this.#waitingForRoom && this.#isBelowHalfShare()) this.#pump();
+  }
+
+  /** Hands on frames until none is whole, the window or this connection's share of it is full, or the rate exceeded. */
   #pump(): void {
     if (this.#waitingForRoom) return;
     const { sink } = this.#host;
@@ -200,6 +209,13 @@ export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
       // Once nothing more can be read there is nothing to hold back: what was read goes out.
       if (!this.#readEnded && !this.#hasShare()) {
         this.#setReadPaused(true);
+        return;
+      }
+      // Nor is there once it ends: what it still has to say goes out within the close grace.
+      if (this.#state.phase === 'open' && this.#nextFrameAtMs() !== NEVER) {
+        this.#setReadPaused(true);
+        this.#armDeadline();
+        this.#tellOfRate();
         return;
       }
       const body = this.#nextFrame();
@@ -226,6 +242,7 @@ export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
     this.#unconfirmedFrames++;
     this.#unconfirmedBytes += body.length;
     this.#bytesReceived += body.length;
+    this.#paidUntilMs = paidUntil(this.#paidUntilMs, this.#host.now(), body.length, this.#host.limits);
     this.#host.frameReceived(body.length);
     this.#host.sink.publish({
       connectionId: this.connectionId,
@@ -247,6 +264,18 @@ export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
     return (
       this.#unconfirmedFrames * 2 <= maxUnconfirmedFrames && this.#unconfirmedBytes * 2 <= maxUnconfirmedBytes
     );
+  }
+
+  /** When a device that sends faster than it may is read on; never, when it does not. */
+  #nextFrameAtMs(): number {
+    const atMs = nextFrameAt(this.#paidUntilMs);
+    return atMs > this.#host.now() ? atMs : NEVER;
+  }
+
+  #tellOfRate(): void {
+    if (this.#rateExceeded) return;
+    this.#rateExceeded = true;
+    this.#host.rateExceeded(this);
   }
 
   #setReadPaused(paused: boolean): void {
@@ -329,6 +358,7 @@ export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
   deadlinePassed(nowMs: number): void {
     if (this.#state.phase === 'open') {
       this.#lane?.deadlinePassed(nowMs);
+      this.#readOn();
       this.#checkSilence(nowMs);
       this.#checkAge(nowMs);
     } else if (nowMs - this.#closeSinceMs >= CLOSE_GRACE_MS) {
@@ -374,7 +404,13 @@ export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
   #armDeadline(): void {
     const dueMs =
       this.#state.phase === 'open'
-        ? Math.min(this.#idleDueMs(), this.#firstFrameDueMs(), this.#ageDueMs, this.#lane?.dueMs ?? NEVER)
+        ? Math.min(
+            this.#idleDueMs(),
+            this.#firstFrameDueMs(),
+            this.#ageDueMs,
+            this.#nextFrameAtMs(),
+            this.#lane?.dueMs ?? NEVER,
+          )
         : this.#closeSinceMs + CLOSE_GRACE_MS;
     if (dueMs === NEVER) return;
     if (this.wheelSlot === -1 || dueMs < this.wheelDueMs) this.#host.deadlines.arm(this, dueMs);

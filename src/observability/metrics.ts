@@ -105,6 +105,10 @@ export class Metrics {
     UNDELIVERED_REASONS,
     (reason) => ({ reason }),
   );
+  readonly #rateExceeded = this.#counter(
+    'owsla_connections_rate_exceeded_total',
+    'Connections that have sent faster than endpoint.maxFramesPerSecond or maxBytesPerSecond, each counted once.',
+  );
   readonly #gaps = this.#counter(
     'owsla_reply_gaps_total',
     'Gaps in to_device_seq that were skipped after the gap timeout.',
@@ -193,7 +197,7 @@ export class Metrics {
     );
     this.#measured(
       'owsla_connections_paused',
-      'Connections whose reads are paused because of backpressure.',
+      'Connections whose reads are paused: the broker is behind, or they send faster than they may.',
       () => tally.paused,
     );
     this.#measured('owsla_unconfirmed_frames', 'Frames read and not confirmed by the broker.', () =>
@@ -298,6 +302,10 @@ export class Metrics {
 
   replyParked(delta: number): void {
     this.#tally.parked += delta;
+  }
+
+  rateExceeded(): void {
+    this.#rateExceeded.inc();
   }
 
   gapSkipped(): void {

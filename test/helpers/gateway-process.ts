@@ -19,8 +19,8 @@ export interface GatewayProcessOptions {
   port?: number;
   /** Address at which it is reached, for one in a network namespace; then it listens on all addresses. */
   host?: string;
-  /** Further configuration, as environment variables; over everything else. */
-  env?: Record<string, string>;
+  /** Further configuration, as environment variables; over everything else. `undefined`: the default of the program. */
+  env?: Record<string, string | undefined>;
   /** Command that the gateway is run by, for example `['prlimit', '--nofile=256']`. */
   wrapper?: string[];
 }
@@ -87,6 +87,9 @@ export class GatewayProcess {
         OWSLA_WORKERS: String(options.workers ?? 1),
         // Classic queues come up in a fraction of the time; the tests that are about quorum queues ask for them.
         OWSLA_AMQP_QUEUE_TYPE: 'classic',
+        // Devices of tests send as much as they can.
+        OWSLA_ENDPOINT_MAX_FRAMES_PER_SECOND: '0',
+        OWSLA_ENDPOINT_MAX_BYTES_PER_SECOND: '0',
         ...namesEnvironment(this.names),
         ...options.env,
       },

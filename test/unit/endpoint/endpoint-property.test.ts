@@ -39,6 +39,7 @@ const steps = fc.array(
 
 const TIGHT = {
   maxUnconfirmedFrames: 4,
+  maxFramesPerSecond: 3,
   maxPending: 6,
   maxPendingBytes: 300,
   writeTimeoutMs: 15_000,

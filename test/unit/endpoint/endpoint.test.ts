@@ -81,6 +81,68 @@ describe('frames from the device', () => {
     expect(host.sink.lines).toEqual(['busy', 'other']);
   });
 
+  test('that come faster than the rate wait in the socket, and their device is told of once', async () => {
+    const { host, sink, socket, endpoint } = await connect({ maxFramesPerSecond: 4 });
+    for (let line = 0; line < 9; line++) socket.arrive(`${line}\n`);
+    await turn();
+    expect(sink.lines).toEqual(['0', '1', '2', '3', '4']);
+    expect(socket.isPaused()).toBe(true);
+    host.pass(TICK_MS);
+    await turn();
+    expect(sink.lines).toHaveLength(6);
+    expect(socket.isPaused()).toBe(true);
+    host.pass(10 * TICK_MS);
+    await turn();
+    expect(sink.lines).toHaveLength(9);
+    expect(socket.isPaused()).toBe(false);
+    expect(host.tooFast).toEqual([endpoint]);
+  });
+
+  test('that wait for their rate stay waiting while there is no room, or no share', async () => {
+    const { host, sink, socket } = await connect({ maxFramesPerSecond: 4, maxUnconfirmedFrames: 6 });
+    for (let line = 0; line < 9; line++) socket.arrive(`${line}\n`);
+    sink.hasRoom = false;
+    host.pass(TICK_MS);
+    await turn();
+    expect(sink.lines).toHaveLength(5);
+    sink.giveRoom();
+    host.pass(10 * TICK_MS);
+    await turn();
+    expect(sink.lines).toHaveLength(5);
+    sink.confirm(2);
+    await turn();
+    expect(sink.lines).toHaveLength(8);
+    sink.confirm(3);
+    await turn();
+    expect(sink.lines).toHaveLength(9);
+  });
+
+  test('that wait for their rate are published when their connection ends', async () => {
+    const { host, sink, socket, endpoint } = await connect({ maxBytesPerSecond: 2 });
+    socket.arrive('abc\nd\ne\n');
+    await turn();
+    expect(sink.lines).toEqual(['abc']);
+    endpoint.end({ reason: 'shutdown' });
+    expect(sink.lines).toEqual(['abc', 'd', 'e']);
+    socket.arriveEnd();
+    await turn();
+    expect(host.closings).toMatchObject([{ reason: 'shutdown', publishedBefore: 3 }]);
+  });
+
+  test('that wait for their rate are no silence', async () => {
+    const { host, sink, socket, endpoint } = await connect({ maxBytesPerSecond: 1, idleTimeoutMs: 1_000 });
+    socket.arrive(`${'a'.repeat(60)}\nb\n`);
+    host.pass(50_000);
+    expect(host.closings).toEqual([]);
+    host.pass(9_500);
+    await turn();
+    expect(sink.lines).toHaveLength(2);
+    expect(host.unregistered).toEqual([]);
+    host.pass(1_500);
+    await turn();
+    expect(host.unregistered).toEqual([endpoint]);
+  });
+
   test.each<[string, Error | undefined]>([
     ['resets the connection', Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' })],
     ['fails', new Error('decryption failed')],

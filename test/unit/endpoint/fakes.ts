@@ -141,6 +141,8 @@ const LIMITS: EndpointLimits = {
   maxFrameBytes: 100,
   maxUnconfirmedFrames: 1_000,
   maxUnconfirmedBytes: 1_000_000,
+  maxFramesPerSecond: 0,
+  maxBytesPerSecond: 0,
   idleTimeoutMs: 0,
   firstFrameTimeoutMs: 0,
   maxAgeMs: 0,
@@ -166,6 +168,8 @@ export class FakeHost implements EndpointHost {
   readonly sent = { frames: 0, bytes: 0 };
   pauses = 0;
   resumes = 0;
+  /** Connections that were said to send too fast. */
+  readonly tooFast: Endpoint[] = [];
   parked = 0;
   /** Connections that were told to take no more replies. */
   readonly unregistered: Endpoint[] = [];
@@ -212,6 +216,10 @@ export class FakeHost implements EndpointHost {
 
   readsResumed(): void {
     this.resumes++;
+  }
+
+  rateExceeded(endpoint: Endpoint): void {
+    this.tooFast.push(endpoint);
   }
 
   holdingChanged(): void {}
