@@ -1,5 +1,4 @@
-import { once } from 'node:events';
-import { setImmediate as turn } from 'node:timers/promises';
+import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises';
 import { inject } from 'vitest';
 import { shardQueues } from '../../src/broker/shard.ts';
 import { Ledger, type LedgerReport, SessionAudit } from '../../src/dev/ledger.ts';
@@ -35,6 +34,7 @@ export interface TrafficGuest extends Disposable {
 }
 
 const TICK_MS = 20;
+const FLOOD_PAUSE_MS = 2;
 
 /**
  * A fleet whose devices send lines, a backend that answers each, and a ledger of it all: what goes on while a test
@@ -225,13 +225,15 @@ export class TrafficDevice {
     this.#stopped = true;
   }
 
-  /** Sends as many lines as the gateway reads, until `stop`. */
-  async flood(lineBytes: number): Promise<void> {
+  /** Sends as many lines as the gateway reads, until `stop`. @param ahead so many at most that are not answered */
+  async flood(lineBytes: number, ahead = Number.POSITIVE_INFINITY): Promise<void> {
     const { socket } = this.#device;
     while (!this.#stopped && socket.writable) {
-      this.#write(1, lineBytes);
+      const { sent, received } = this.current;
+      const mustWait = socket.writableNeedDrain || sent - received >= ahead;
+      if (!mustWait) this.#write(1, lineBytes);
       // Not all of a turn's time: replies have to be read too.
-      await (socket.writableNeedDrain ? Promise.race([once(socket, 'drain'), this.#device.closed]) : turn());
+      await (mustWait ? delay(FLOOD_PAUSE_MS) : turn());
     }
   }
 

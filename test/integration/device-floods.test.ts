@@ -3,49 +3,84 @@ import { eventually } from '../helpers/eventually.ts';
 import { GatewayProcess } from '../helpers/gateway-process.ts';
 import { expectUnaffected } from '../helpers/latency.ts';
 import { residentBytes } from '../helpers/processes.ts';
-import { Traffic, type TrafficDevice } from '../helpers/traffic.ts';
+import { Traffic } from '../helpers/traffic.ts';
 
-const LINE_BYTES = 40_000;
-const LINES = 4_000;
-/** Of what floods in. */
-const HELD_SHARE = 1 / 2;
+const ROUNDS = 5;
+const FLOOD_MS = 2_500;
 
 it.each([
-  ['a small share, and does not affect', { OWSLA_ENDPOINT_MAX_UNCONFIRMED_FRAMES: '4' }, 1],
-  // Then their lines wait behind more of its own, at the broker.
-  ['the default share, and does not hold up', {}, 4],
-])('a device that floods is held back by %s others', async (_, env, patience) => {
-  await using gateway = await GatewayProcess.start({ workers: 2, env });
-  await using traffic = await Traffic.start(gateway);
-  const [flooding, ...others] = traffic.devices as [TrafficDevice, ...TrafficDevice[]];
-  await traffic.flows(2_000);
-  const before = traffic.takeLatencies(others);
-  const memory = new Map([...(await gateway.workers()).values()].map((pid) => [pid, residentBytes(pid)]));
+  { lineBytes: 100, ahead: 1_000 },
+  { lineBytes: 40_000, ahead: 50 },
+])(
+  'a device that floods with lines of $lineBytes bytes affects nobody else',
+  async ({ lineBytes, ahead }) => {
+    // How fast a device may send is what the program says.
+    const env = {
+      OWSLA_ENDPOINT_MAX_FRAMES_PER_SECOND: undefined,
+      OWSLA_ENDPOINT_MAX_BYTES_PER_SECOND: undefined,
+    };
+    await using gateway = await GatewayProcess.start({ workers: 2, env });
+    await using traffic = await Traffic.start(gateway);
+    const others = traffic.devices.slice(ROUNDS);
+    const calm: number[][] = [];
+    const during: number[][] = [];
+    await traffic.flows(2_000);
+    for (const flooding of traffic.devices.slice(0, ROUNDS)) {
+      traffic.takeLatencies();
+      await traffic.flows(2 * others.length);
+      calm.push(traffic.takeLatencies(others));
 
-  const sentBefore = flooding.current.sent;
-  const flood = flooding.flood(LINE_BYTES);
+      const endsAtMs = performance.now() + FLOOD_MS;
+      const flood = flooding.flood(lineBytes, ahead);
+      await eventually('it has flooded for a while', () => performance.now() > endsAtMs);
+      during.push(traffic.takeLatencies(others));
+      flooding.stop();
+      await flood;
+      const { current } = flooding;
+      await eventually('the last of its lines is answered', () => current.received === current.sent);
+    }
+    expect(await gateway.metric('owsla_connections_rate_exceeded_total')).toBe(ROUNDS);
+    // A quarter of a second's worth of lines comes at once.
+    expectUnaffected(during, calm, 100);
+    await expectAllSettled(traffic);
+  },
+);
+
+it('a device that floods, with no limit to its rate, takes no more memory than its share', async () => {
+  const LINE_BYTES = 40_000;
+  const LINES = 4_000;
+  /** Of what floods in. */
+  const HELD_SHARE = 1 / 2;
+  await using gateway = await GatewayProcess.start({ workers: 2 });
+  await using traffic = await Traffic.start(gateway);
+  const [flooding] = traffic.devices;
+  await traffic.flows(2_000);
+  const memory = new Map([...(await gateway.workers()).values()].map((pid) => [pid, residentBytes(pid)]));
+  const sentBefore = flooding!.current.sent;
+  const flood = flooding!.flood(LINE_BYTES);
   await eventually(
     'its share is used up',
     async () => (await gateway.metric('owsla_connections_paused')) > 0,
   );
-  traffic.takeLatencies();
   let most = 0;
   await eventually(
     'it has flooded for a while',
     () => {
       for (const [pid, bytes] of memory) most = Math.max(most, residentBytes(pid) - bytes);
-      return flooding.current.sent > sentBefore + LINES;
+      return flooding!.current.sent > sentBefore + LINES;
     },
     60_000,
   );
-  const during = traffic.takeLatencies(others);
   expect(most).toBeLessThan(HELD_SHARE * LINES * LINE_BYTES);
-  flooding.stop();
+  flooding!.stop();
   await flood;
-  expectUnaffected(during, before, patience);
+  await expectAllSettled(traffic);
+});
+
+async function expectAllSettled(traffic: Traffic): Promise<void> {
   const report = await traffic.settle();
   expect(report.violations).toEqual([]);
   expect(report).toMatchObject({ lines: { lost: 0, unmarked: 0, misordered: 0 }, replies: { lost: 0 } });
   expect(report.replies.undelivered).toEqual({});
   expect(traffic.drops).toBe(0);
-});
+}
