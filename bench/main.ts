@@ -22,6 +22,7 @@ import { Run } from './run.ts';
 import { connect } from './scenarios/connect.ts';
 import { echo } from './scenarios/echo.ts';
 import { faults } from './scenarios/faults.ts';
+import { flood } from './scenarios/flood.ts';
 import { hold } from './scenarios/hold.ts';
 import { reconnect } from './scenarios/reconnect.ts';
 import type { Scenario } from './scenarios/scenario.ts';
@@ -44,6 +45,7 @@ const SCENARIOS: readonly Scenario[] = [
   reconnect,
   faults,
   slowloris,
+  flood,
   soak,
   suites,
 ];

@@ -6,7 +6,7 @@ import type { BackendOptions, LineOptions } from '../cli/common-options.ts';
 import type { Fleet } from '../fleet/fleet.ts';
 import { FleetWatch } from '../fleet/fleet-watch.ts';
 import { LatencyBook } from '../fleet/latency-book.ts';
-import { type Counters, total } from '../fleet/messages.ts';
+import { type Counters, sumCounters, total } from '../fleet/messages.ts';
 import type { ScheduleFigures } from '../harness-verdict.ts';
 import type { Run } from '../run.ts';
 import type { Site } from '../site.ts';
@@ -39,6 +39,7 @@ export class LineTraffic {
   readonly backend: LoadBackend;
   readonly watch: FleetWatch;
   readonly meter: Meter;
+  readonly #joined: Fleet[] = [];
   readonly #run: Run;
   readonly #site: Site;
   readonly #options: TrafficOptions;
@@ -91,9 +92,18 @@ export class LineTraffic {
     run.sampler.watch(this.meter);
   }
 
+  /** Its devices speak to the same backend, and their lines and replies are in the same account. */
+  join(fleet: Fleet): void {
+    this.#joined.push(fleet);
+  }
+
+  get #fleets(): Fleet[] {
+    return [this.fleet, ...this.#joined];
+  }
+
   /** Processes of the harness that carry this load. */
   harnessMeters(): Meter[] {
-    return [...this.fleet.meters(), this.backend.meter()];
+    return [...this.#fleets.flatMap((fleet) => fleet.meters()), this.backend.meter()];
   }
 
   async send(ratePerS: number): Promise<void> {
@@ -127,8 +137,9 @@ export class LineTraffic {
     let lastMs = performance.now();
     for (;;) {
       // The answer brings the counters up to date.
-      await this.fleet.quiet();
-      const { linesSent, replies, unanswered, waiting, connecting } = this.fleet.counters;
+      await Promise.all(this.#fleets.map((fleet) => fleet.quiet()));
+      const counters = sumCounters(this.#fleets.map((fleet) => fleet.counters));
+      const { linesSent, replies, unanswered, waiting, connecting } = counters;
       const { taken, published, dropped, undelivered } = this.backend.counters;
       const answered = unanswered <= dropped && published + dropped >= taken;
       if (this.#isEcho ? answered : taken >= linesSent) break;
@@ -148,7 +159,8 @@ export class LineTraffic {
    */
   async account(mayLoseConnections = false): Promise<LedgerReport> {
     const { measured } = this.#run;
-    const report = await this.backend.report(await this.fleet.tallies());
+    const tallies = await Promise.all(this.#fleets.map((fleet) => fleet.tallies()));
+    const report = await this.backend.report(tallies.flat());
     const { lines, replies } = report;
     const enter = (name: string, value: number, better?: 'lower') =>
       measured.metric(name, '{line}', value, this.target.name, better);
@@ -180,7 +192,7 @@ export class LineTraffic {
       'replies out of order': replies.misordered,
     };
     for (const [what, n] of Object.entries(broken)) if (n > 0) measured.problem(`${n} ${what}`);
-    const { lost } = this.fleet.counters;
+    const { lost } = sumCounters(this.#fleets.map((fleet) => fleet.counters));
     if (!mayLoseConnections && total(lost) > 0)
       measured.problem(`${total(lost)} connections were lost: ${said(lost)}`);
     for (const violation of report.violations) measured.problem(`ledger: ${violation}`);

@@ -28,6 +28,9 @@ const options = {
   ...fleetOptions,
 } as const;
 
+/** A device sends as much as is taken. */
+const NO_RATES = { OWSLA_ENDPOINT_MAX_FRAMES_PER_SECOND: '0', OWSLA_ENDPOINT_MAX_BYTES_PER_SECOND: '0' };
+
 export const throughput = scenario({
   name: 'throughput',
   summary: 'one-way lines a second into confirmed queues',
@@ -36,7 +39,7 @@ queue hands out only what it has written. In the end every line must have come.`
   options,
   async run(run, options) {
     const { rate, duration, warmup, maxLag } = options;
-    const site = await Site.prepare(run, options);
+    const site = await Site.prepare(run, options, NO_RATES);
     const target = await site.startTarget(options.devices);
     const traffic = await LineTraffic.start(run, site, target, options, 'sink');
     run.say(`sending for ${duration} s, after ${warmup} s to warm up`);

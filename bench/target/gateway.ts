@@ -139,9 +139,6 @@ export class GatewayTarget implements Target {
       OWSLA_ADMIN_PORT: String(this.#adminPort),
       OWSLA_WORKERS: String(workers || workersFor(connections)),
       OWSLA_LOG_LEVEL: 'warn',
-      // How fast devices send is what a scenario says.
-      OWSLA_ENDPOINT_MAX_FRAMES_PER_SECOND: '0',
-      OWSLA_ENDPOINT_MAX_BYTES_PER_SECOND: '0',
       ...settings,
     };
   }

@@ -170,6 +170,17 @@ describe('the bench harness', () => {
     expect(figure(result, 'descriptors.after')).toBeLessThanOrEqual(figure(result, 'descriptors.before'));
   });
 
+  test('flood: the device that floods and all others get their replies', async () => {
+    const result = await run(
+      'flood',
+      ...[...TRAFFIC, '--rate', '50', '--quiet', '1', '--flood', '1', '--ahead', '100'],
+    );
+    expectNothingLost(result);
+    expect(figure(result, 'replies.received')).toBe(figure(result, 'lines.sent'));
+    expect(figure(result, 'flood.rate')).toBeGreaterThan(50);
+    expect(figure(result, 'rtt.flood.p50.ratio')).toBeGreaterThan(0);
+  });
+
   test('reconnect: all devices come back', async () => {
     const result = await run(
       'reconnect',
