@@ -23,6 +23,7 @@ import { LocalRegistry } from './registry/registry.ts';
 import { Router } from './registry/router.ts';
 import { Burst } from './util/burst.ts';
 import { collectGarbage } from './util/collect-garbage.ts';
+import { Digest } from './util/digest.ts';
 import { jitter } from './util/jitter.ts';
 import { LoopDelay } from './util/loop-delay.ts';
 import { Networks } from './util/networks.ts';
@@ -99,7 +100,8 @@ export class Gateway {
   #pausedPeerCheck: NodeJS.Timeout | undefined;
   #onAllClosed: () => void = () => {};
   /** Refusals since the last line about them, by reason, and when the next line is due. */
-  readonly #refusals = new Map<string, { count: number; quietUntilMs: number }>();
+  readonly #refusals = new Map<string, Digest>();
+  readonly #tooFast = new Digest(LOG_QUIET_MS);
 
   constructor(options: GatewayOptions, metrics: Metrics, log: Logger) {
     const { config, files, ticketSecret, machine } = options;
@@ -282,13 +284,10 @@ export class Gateway {
   /** Counted each time, logged once in a while. */
   #refused(reason: string, remoteAddress?: string, detail?: string): void {
     this.#metrics.connectionRefused(reason);
-    const refusals = this.#refusals.get(reason) ?? { count: 0, quietUntilMs: 0 };
+    const refusals = this.#refusals.get(reason) ?? new Digest(LOG_QUIET_MS);
     this.#refusals.set(reason, refusals);
-    refusals.count++;
-    if (now() < refusals.quietUntilMs) return;
-    const { count } = refusals;
-    refusals.count = 0;
-    refusals.quietUntilMs = now() + REFUSAL_QUIET_MS;
+    const count = refusals.add(now());
+    if (count === 0) return;
     this.#log.warn(
       { reason, count, remoteAddress, detail, connections: this.#sockets },
       'new connections are refused',
@@ -360,9 +359,11 @@ export class Gateway {
       },
       rateExceeded: ({ connectionId, peer }) => {
         metrics.rateExceeded();
+        const count = this.#tooFast.add(now());
+        if (count === 0) return;
         this.#log.warn(
-          { connectionId, ...peer },
-          'device sends faster than endpoint.maxFramesPerSecond or maxBytesPerSecond allows: it is read more slowly',
+          { connectionId, ...peer, count },
+          'devices send faster than endpoint.maxFramesPerSecond or maxBytesPerSecond allows, and are read more slowly',
         );
       },
       replyParked: (delta) => metrics.replyParked(delta),
@@ -487,7 +488,8 @@ const CLOSE_TICK_MS = 20;
 const CROWDED = 0.9;
 /** What a connection takes once its socket is gone, beside the bytes that it has left. */
 const LEFT_OVERHEAD_BYTES = 6_144;
-const REFUSAL_QUIET_MS = 10_000;
+/** What many connections can do at once is logged no more often; how many did is said with one of them. */
+const LOG_QUIET_MS = 10_000;
 const DESCRIPTOR_CHECK_MS = 5_000;
 /** What handshakes may take of one turn of the event loop: about four of them, or one with a large RSA key. */
 const HANDSHAKE_TURN_MS = 2;

@@ -32,7 +32,7 @@ export function formatValue(key: Pick<ConfigKey, 'path' | 'secret'>, value: unkn
   if (value === undefined) return undefined;
   if (key.secret) return plain(maskSecret(value));
   if (typeof value === 'number' && key.path.endsWith('Ms')) return formatDurationMs(value);
-  if (typeof value === 'number' && key.path.endsWith('Bytes')) return formatSizeBytes(value);
+  if (typeof value === 'number' && /Bytes(PerSecond)?$/.test(key.path)) return formatSizeBytes(value);
   return plain(value);
 }
 

@@ -332,11 +332,11 @@ const endpoint = z.strictObject({
     1_000,
     0,
     1_000_000,
-    'Frames a second of one connection; a second of them may come at once. It is not read beyond that: whoever sends more waits, and nothing is lost. 0: no limit.',
+    'Frames a second of one connection; a second of them may come at once. Beyond that it is not read: whoever sends more waits. 0: no limit.',
   ),
   maxBytesPerSecond: sizeBytes(
     1_048_576,
-    'Bytes a second of one connection, as maxFramesPerSecond; a frame counts as one or as its bytes, whichever takes up more of its limit. 0: no limit.',
+    'Bytes a second of one connection, as maxFramesPerSecond; each frame counts as one or as its bytes, whichever is the larger share of its limit. 0: no limit.',
     0,
   ),
 });

@@ -212,9 +212,10 @@ export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
         return;
       }
       // Nor is there once it ends: what it still has to say goes out within the close grace.
-      if (this.#state.phase === 'open' && this.#nextFrameAtMs() !== NEVER) {
+      const nextFrameAtMs = this.#state.phase === 'open' ? this.#nextFrameAtMs() : NEVER;
+      if (nextFrameAtMs !== NEVER) {
         this.#setReadPaused(true);
-        this.#armDeadline();
+        this.#armDeadline(nextFrameAtMs);
         this.#tellOfRate();
         return;
       }
@@ -401,14 +402,14 @@ export class Endpoint implements FrameSource, LaneOwner, WheelEntry {
   }
 
   /** Sees to it that the wheel looks at this endpoint no later than its earliest deadline. */
-  #armDeadline(): void {
+  #armDeadline(nextFrameAtMs = NEVER): void {
     const dueMs =
       this.#state.phase === 'open'
         ? Math.min(
             this.#idleDueMs(),
             this.#firstFrameDueMs(),
             this.#ageDueMs,
-            this.#nextFrameAtMs(),
+            nextFrameAtMs,
             this.#lane?.dueMs ?? NEVER,
           )
         : this.#closeSinceMs + CLOSE_GRACE_MS;

@@ -98,6 +98,20 @@ describe('frames from the device', () => {
     expect(host.tooFast).toEqual([endpoint]);
   });
 
+  test('that come just before their rate allows do not wait for ever', async () => {
+    for (let earlyUs = 0; earlyUs < 100; earlyUs++) {
+      const { host, sink, socket } = await connect({ maxFramesPerSecond: 10 });
+      socket.arrive('\n'.repeat(11));
+      sink.confirm(11);
+      host.pass(100 - earlyUs / 1_000);
+      host.lookMs = 0.003;
+      socket.arrive('late\n');
+      host.lookMs = 0;
+      host.pass(2 * TICK_MS);
+      expect(sink.lines).toHaveLength(12);
+    }
+  });
+
   test('that wait for their rate stay waiting while there is no room, or no share', async () => {
     const { host, sink, socket } = await connect({ maxFramesPerSecond: 4, maxUnconfirmedFrames: 6 });
     for (let line = 0; line < 9; line++) socket.arrive(`${line}\n`);

@@ -177,6 +177,8 @@ export class FakeHost implements EndpointHost {
   readonly gone = new Set<Endpoint>();
   /** How each connection ended, and how many frames were published by then. */
   readonly closings: (Ending & { publishedBefore: number })[] = [];
+  /** Passes each time somebody looks at the clock. */
+  lookMs = 0;
   #nowMs = 1_000_000;
 
   constructor(limits: Partial<EndpointLimits> = {}) {
@@ -187,6 +189,7 @@ export class FakeHost implements EndpointHost {
   }
 
   now(): number {
+    this.#nowMs += this.lookMs;
     return this.#nowMs;
   }
 
