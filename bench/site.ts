@@ -160,14 +160,20 @@ export class Site {
   /** @param connections that it will have at most */
   async startFleet(
     target: Target,
-    options: { connections: number; speaks: boolean; resume?: number; retry?: RetryPolicy },
+    options: {
+      connections: number;
+      speaks: boolean;
+      resume?: number;
+      retry?: RetryPolicy;
+      processes?: number;
+    },
   ): Promise<Fleet> {
     const { ca, connectTimeout, loadProcesses } = this.#options;
     const { host, port } = target;
     const fleet = await this.#run.own(
       Fleet.start({
         name: target.name,
-        processes: loadProcesses,
+        processes: options.processes ?? loadProcesses,
         connections: options.connections,
         host,
         port,

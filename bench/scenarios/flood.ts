@@ -12,6 +12,7 @@ import { LatencyBook } from '../fleet/latency-book.ts';
 import { differenceOf } from '../fleet/messages.ts';
 import { harnessProblems } from '../harness-verdict.ts';
 import { Site } from '../site.ts';
+import { said } from './connect.ts';
 import { LineTraffic, sendsOf } from './line-traffic.ts';
 import { scenario } from './scenario.ts';
 
@@ -53,9 +54,11 @@ of the gateway: --gateway OWSLA_ENDPOINT_MAX_FRAMES_PER_SECOND=0 --gateway OWSLA
     const site = await Site.prepare(run, options);
     const target = await site.startTarget(options.devices + 1);
     const traffic = await LineTraffic.start(run, site, target, options, options);
-    const flooding = await site.startFleet(target, { connections: 1, speaks: true });
+    const flooding = await site.startFleet(target, { connections: 1, speaks: true, processes: 1 });
     traffic.join(flooding);
     await flooding.connect(1, { concurrency: 1 });
+    const { open, failed } = flooding.counters;
+    if (open < 1) throw new Error(`the device that is to flood did not connect: ${said(failed)}`);
     await traffic.send(options.rate);
     await delay(options.warmup * 1_000);
     run.say(`quiet for ${options.quiet} s`);

@@ -173,7 +173,8 @@ export class LineTraffic {
     if (lines.firstMarked !== undefined) measured.note(`the first republished: ${lines.firstMarked}`);
     enter('lines.misordered', lines.misordered, 'lower');
     enter('lines.unread', lines.unread);
-    enter('lines.missed', this.fleet.counters.linesMissed);
+    const { lost, linesMissed } = sumCounters(this.#fleets.map((fleet) => fleet.counters));
+    enter('lines.missed', linesMissed);
     if (this.#isEcho) {
       enter('replies.published', replies.published);
       enter('replies.received', replies.received);
@@ -192,7 +193,6 @@ export class LineTraffic {
       'replies out of order': replies.misordered,
     };
     for (const [what, n] of Object.entries(broken)) if (n > 0) measured.problem(`${n} ${what}`);
-    const { lost } = sumCounters(this.#fleets.map((fleet) => fleet.counters));
     if (!mayLoseConnections && total(lost) > 0)
       measured.problem(`${total(lost)} connections were lost: ${said(lost)}`);
     for (const violation of report.violations) measured.problem(`ledger: ${violation}`);

@@ -35,6 +35,8 @@ export interface TrafficGuest extends Disposable {
 
 const TICK_MS = 20;
 const FLOOD_PAUSE_MS = 2;
+/** In one write. */
+const FLOOD_LINES = 8;
 
 /**
  * A fleet whose devices send lines, a backend that answers each, and a ledger of it all: what goes on while a test
@@ -231,7 +233,7 @@ export class TrafficDevice {
     while (!this.#stopped && socket.writable) {
       const { sent, received } = this.current;
       const mustWait = socket.writableNeedDrain || sent - received >= ahead;
-      if (!mustWait) this.#write(1, lineBytes);
+      if (!mustWait) this.#write(FLOOD_LINES, lineBytes);
       // Not all of a turn's time: replies have to be read too.
       await (mustWait ? delay(FLOOD_PAUSE_MS) : turn());
     }
