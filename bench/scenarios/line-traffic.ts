@@ -101,6 +101,10 @@ export class LineTraffic {
     return [this.fleet, ...this.#joined];
   }
 
+  get #counters(): Counters {
+    return sumCounters(this.#fleets.map((fleet) => fleet.counters));
+  }
+
   /** Processes of the harness that carry this load. */
   harnessMeters(): Meter[] {
     return [...this.#fleets.flatMap((fleet) => fleet.meters()), this.backend.meter()];
@@ -138,8 +142,7 @@ export class LineTraffic {
     for (;;) {
       // The answer brings the counters up to date.
       await Promise.all(this.#fleets.map((fleet) => fleet.quiet()));
-      const counters = sumCounters(this.#fleets.map((fleet) => fleet.counters));
-      const { linesSent, replies, unanswered, waiting, connecting } = counters;
+      const { linesSent, replies, unanswered, waiting, connecting } = this.#counters;
       const { taken, published, dropped, undelivered } = this.backend.counters;
       const answered = unanswered <= dropped && published + dropped >= taken;
       if (this.#isEcho ? answered : taken >= linesSent) break;
@@ -173,7 +176,7 @@ export class LineTraffic {
     if (lines.firstMarked !== undefined) measured.note(`the first republished: ${lines.firstMarked}`);
     enter('lines.misordered', lines.misordered, 'lower');
     enter('lines.unread', lines.unread);
-    const { lost, linesMissed } = sumCounters(this.#fleets.map((fleet) => fleet.counters));
+    const { lost, linesMissed } = this.#counters;
     enter('lines.missed', linesMissed);
     if (this.#isEcho) {
       enter('replies.published', replies.published);
