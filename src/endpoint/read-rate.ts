@@ -9,7 +9,7 @@ const BURST_MS = 1_000;
 
 /**
  * The rate of one connection as a leaky bucket (the virtual scheduling of GCRA, ITU-T I.371), which takes a single
- * number to remember for each of 40,000 connections: the time until which what was read pays for at the rate allowed. Pure.
+ * number to remember for each of 40,000 connections: the time up to which the rate allowed has been used. Pure.
  *
  * @param paidUntilMs what the last call returned; 0 at first
  * @returns the same with one more frame, which takes as long as its number or its bytes do, whichever is more

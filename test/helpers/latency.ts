@@ -6,7 +6,7 @@ import { expect } from 'vitest';
  * for here spoils them all.
  * @param during milliseconds, ascending, of each round
  * @param calm the same, of the rounds in between
- * @param slackMs what the 0.99 quantile may be worse by, beyond the ratio that noise explains
+ * @param slackMs what the 0.95 and 0.99 quantiles may be worse by, beyond the ratio that noise explains
  */
 export function expectUnaffected(
   during: readonly number[][],
@@ -15,6 +15,7 @@ export function expectUnaffected(
 ): void {
   for (const latencies of [...during, ...calm]) expect(latencies.length).toBeGreaterThan(100);
   expectQuantile(0.5, MEDIAN_SLACK_MS);
+  expectQuantile(0.95, slackMs);
   expectQuantile(0.99, slackMs);
 
   function expectQuantile(share: number, slackMs: number) {
